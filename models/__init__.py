@@ -1,0 +1,1 @@
+"""Rows, constraints, row-level security, and every SQL statement of Dunlin."""

@@ -1,0 +1,100 @@
+"""Connections and transactions: one engine per process, one organization per tenant transaction."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.orm import Session
+
+from billing.errors import BillingError
+
+
+class UnsafeDatabaseRole(BillingError):
+    """The configured database role could read across organizations."""
+
+    code = "unsafe_database_role"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTerms:
+    """Limits of a process's connections.
+
+    `statement_timeout_s` bounds every statement: a web request must not hang on a lock, a worker
+    may rate a long period.
+    """
+
+    size: int = 5
+    statement_timeout_s: int = 60
+
+
+class Database:
+    """The app role's door to Postgres. Args: a `postgresql://` URL; pool limits."""
+
+    def __init__(self, url: str, pool: PoolTerms | None = None, *, name: str = "dunlin") -> None:
+        terms = pool or PoolTerms()
+        # Never hold a transaction over a Stripe call: an idle one is cut after 15 s.
+        options = (
+            f"-c statement_timeout={terms.statement_timeout_s}s -c lock_timeout=10s "
+            "-c idle_in_transaction_session_timeout=15s -c timezone=UTC"
+        )
+        self.engine: Engine = create_engine(
+            url.replace("postgresql://", "postgresql+psycopg://", 1),
+            pool_size=terms.size,
+            max_overflow=2,
+            pool_timeout=3,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            connect_args={"options": options, "application_name": name, "connect_timeout": 5},
+        )
+
+    @contextmanager
+    def system(self) -> Iterator[Session]:
+        """One transaction outside any organization: tenant tables show no row in it."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def tenant(self, organization_id: UUID) -> Iterator[Session]:
+        """One transaction inside one organization; the setting ends with the transaction."""
+        with self.system() as session:
+            enter(session, organization_id)
+            yield session
+
+    def refuse_unsafe_role(self) -> None:
+        """Raise UnsafeDatabaseRole when this role bypasses or owns what row-level security guards."""
+        with self.system() as session:
+            role, unsafe = session.execute(_ROLE_CHECK).one()
+        if unsafe:
+            raise UnsafeDatabaseRole(
+                f"the database role {role!r} is a superuser, may bypass row-level security, or owns tables; "
+                "use the role dunlin_app"
+            )
+
+    def dispose_after_fork(self) -> None:
+        """Forget the parent's sockets: two processes on one connection corrupt its protocol."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def enter(session: Session, organization_id: UUID) -> None:
+    """Make this transaction see the rows of one organization, and no other's."""
+    session.execute(
+        text("SELECT set_config('dunlin.organization_id', :organization_id, true)"),
+        {"organization_id": str(organization_id)},
+    )
+
+
+_ROLE_CHECK = text(
+    """
+    SELECT current_user,
+           r.rolsuper OR r.rolbypassrls OR EXISTS (
+               SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname IN ('catalog', 'ops', 'tenant') AND pg_has_role(current_user, c.relowner, 'MEMBER')
+           )
+    FROM pg_roles r WHERE r.rolname = current_user
+    """
+)

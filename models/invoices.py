@@ -1,0 +1,253 @@
+"""Invoices, lines, payments, credit notes, dunning, credit balance, notifications (tenant rows)."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Numeric, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import TENANT, Base, CreatedAt, Currency, Minor, TenantKey, new_id
+from models.organizations import Organization
+from models.subscriptions import ProductSubscription
+
+
+class InvoiceSequence(Base):
+    """The last number given to an invoice of this organization; locked while one is finalized."""
+
+    __tablename__ = "invoice_sequences"
+    __table_args__ = ({"schema": TENANT},)
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    last_number: Mapped[int]
+
+
+class Invoice(Base):
+    """One invoice; at most one per subscription, period and kind.
+
+    kind: `first` (made by Stripe when the subscription starts), `cycle` (closes the period
+    `[period_start_at, period_end_at)` and charges the next one in advance), `final` (closes a
+    period that ends with the subscription), `adjustment` (late usage after that).
+    A draft moves: made -> window closes -> rated -> pushed to Stripe -> compared -> finalized.
+    Once `finalized_at` is set a trigger refuses every change of its substance.
+    """
+
+    __tablename__ = "invoices"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "subscription_id"],
+            [ProductSubscription.organization_id, ProductSubscription.id],
+        ),
+        UniqueConstraint("organization_id", "subscription_id", "period_start_at", "kind"),
+        UniqueConstraint("organization_id", "stripe_invoice_id"),
+        UniqueConstraint("organization_id", "number"),
+        CheckConstraint("kind IN ('first', 'cycle', 'final', 'adjustment')", "kind"),
+        CheckConstraint("status IN ('draft', 'open', 'paid', 'void', 'uncollectible')", "status"),
+        CheckConstraint("total_minor = subtotal_minor - discount_minor + tax_minor - credit_minor", "total"),
+        CheckConstraint("paid_minor >= 0 AND paid_minor <= total_minor", "paid"),
+        CheckConstraint("(status = 'draft') = (finalized_at IS NULL)", "finalized"),
+        CheckConstraint("(number IS NULL) = (finalized_at IS NULL)", "numbered"),
+        Index("ix_invoices_status", "organization_id", "status"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    subscription_id: Mapped[UUID]
+    kind: Mapped[str]
+    period_start_at: Mapped[datetime]
+    period_end_at: Mapped[datetime]
+    currency: Mapped[Currency]
+    status: Mapped[str] = mapped_column(default="draft")
+    number: Mapped[str | None]
+    subtotal_minor: Mapped[Minor] = mapped_column(default=0)
+    discount_minor: Mapped[Minor] = mapped_column(default=0)
+    # Exclusive tax only: inclusive tax is inside the lines and shown on them.
+    tax_minor: Mapped[Minor] = mapped_column(default=0)
+    credit_minor: Mapped[Minor] = mapped_column(default=0)
+    total_minor: Mapped[Minor] = mapped_column(default=0)
+    paid_minor: Mapped[Minor] = mapped_column(default=0)
+    tax_name: Mapped[str | None]
+    tax_percentage: Mapped[Decimal | None] = mapped_column(Numeric(7, 4))
+    tax_inclusive: Mapped[bool] = mapped_column(default=False)
+    window_closes_at: Mapped[datetime]
+    rated_at: Mapped[datetime | None]
+    pushed_at: Mapped[datetime | None]
+    finalized_at: Mapped[datetime | None]
+    paid_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    # Our figure and Stripe's differ, or an invariant broke: nobody is charged until a person looked.
+    parked_at: Mapped[datetime | None]
+    parked_reason: Mapped[str | None]
+    content_hash: Mapped[str | None]
+    stripe_invoice_id: Mapped[str | None]
+    hosted_invoice_url: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class InvoiceLine(Base):
+    """One line: what, how much, why. `explanation` recomputes to the same amount."""
+
+    __tablename__ = "invoice_lines"
+    __table_args__ = (
+        ForeignKeyConstraint(["organization_id", "invoice_id"], [Invoice.organization_id, Invoice.id]),
+        UniqueConstraint("organization_id", "invoice_id", "key"),
+        CheckConstraint(
+            "kind IN ('recurring', 'seats', 'usage', 'minimum', 'adjustment', 'proration', 'credit')", "kind"
+        ),
+        Index("ix_invoice_lines_usage", "organization_id", "subscription_id", "meter_id", "period_start_at"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    invoice_id: Mapped[UUID]
+    subscription_id: Mapped[UUID]
+    key: Mapped[str]
+    position: Mapped[int]
+    kind: Mapped[str]
+    product_id: Mapped[UUID]
+    item_id: Mapped[UUID | None]
+    meter_id: Mapped[UUID | None]
+    description: Mapped[str]
+    quantity: Mapped[Decimal] = mapped_column(Numeric(36, 12))
+    unit_price: Mapped[Decimal | None] = mapped_column(Numeric(24, 12))
+    currency: Mapped[Currency]
+    amount_minor: Mapped[Minor]
+    discountable: Mapped[bool]
+    discount_minor: Mapped[Minor] = mapped_column(default=0)
+    tax_minor: Mapped[Minor] = mapped_column(default=0)
+    period_start_at: Mapped[datetime]
+    period_end_at: Mapped[datetime]
+    explanation: Mapped[dict[str, Any]]
+
+
+class Payment(Base):
+    """One attempt to collect an invoice; `attempt` counts from 1 and names its idempotency key."""
+
+    __tablename__ = "payments"
+    __table_args__ = (
+        ForeignKeyConstraint(["organization_id", "invoice_id"], [Invoice.organization_id, Invoice.id]),
+        UniqueConstraint("organization_id", "invoice_id", "attempt"),
+        CheckConstraint("status IN ('pending', 'succeeded', 'failed', 'unknown', 'refunded')", "status"),
+        CheckConstraint("amount_minor >= 0", "amount"),
+        Index("ix_payments_intent", "organization_id", "stripe_payment_intent_id"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    invoice_id: Mapped[UUID]
+    attempt: Mapped[int]
+    amount_minor: Mapped[Minor]
+    currency: Mapped[Currency]
+    status: Mapped[str] = mapped_column(default="pending")
+    decline_code: Mapped[str | None]
+    decline_message: Mapped[str | None]
+    stripe_payment_intent_id: Mapped[str | None]
+    attempted_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+
+
+class CreditNote(Base):
+    __tablename__ = "credit_notes"
+    __table_args__ = (
+        ForeignKeyConstraint(["organization_id", "invoice_id"], [Invoice.organization_id, Invoice.id]),
+        UniqueConstraint("organization_id", "number"),
+        UniqueConstraint("organization_id", "stripe_credit_note_id"),
+        CheckConstraint("amount_minor > 0", "amount"),
+        CheckConstraint("settlement IN ('refund', 'credit', 'out_of_band', 'reduces_due')", "settlement"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    invoice_id: Mapped[UUID]
+    number: Mapped[str]
+    currency: Mapped[Currency]
+    amount_minor: Mapped[Minor]
+    settlement: Mapped[str]
+    reason: Mapped[str]
+    stripe_credit_note_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class CreditEntry(Base):
+    """The credit balance's ledger: signed entries; the balance is their sum."""
+
+    __tablename__ = "credit_entries"
+    __table_args__ = (
+        UniqueConstraint("organization_id", "key"),
+        Index("ix_credit_entries_currency", "organization_id", "currency"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    key: Mapped[str]
+    currency: Mapped[Currency]
+    amount_minor: Mapped[Minor]
+    reason: Mapped[str]
+    invoice_id: Mapped[UUID | None]
+    created_at: Mapped[datetime]
+
+
+class DunningCase(Base):
+    """The pursuit of one unpaid invoice: retries, grace, and how it ended."""
+
+    __tablename__ = "dunning_cases"
+    __table_args__ = (
+        ForeignKeyConstraint(["organization_id", "invoice_id"], [Invoice.organization_id, Invoice.id]),
+        UniqueConstraint("organization_id", "invoice_id"),
+        CheckConstraint("state IN ('open', 'recovered', 'stopped')", "state"),
+        CheckConstraint("(state = 'open') = (closed_at IS NULL)", "closed"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    invoice_id: Mapped[UUID]
+    subscription_id: Mapped[UUID]
+    state: Mapped[str] = mapped_column(default="open")
+    first_failed_at: Mapped[datetime]
+    grace_until_at: Mapped[datetime]
+    retries_done: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+    decline_code: Mapped[str | None]
+    closed_at: Mapped[datetime | None]
+
+
+class DunningStep(Base):
+    """The timeline of a case: what happened when, as finance and the customer see it."""
+
+    __tablename__ = "dunning_steps"
+    __table_args__ = (
+        ForeignKeyConstraint(["organization_id", "case_id"], [DunningCase.organization_id, DunningCase.id]),
+        UniqueConstraint("organization_id", "case_id", "key"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    case_id: Mapped[UUID]
+    # What names the step within its case, so that writing it twice is the same as once.
+    key: Mapped[str]
+    at: Mapped[datetime]
+    kind: Mapped[str]
+    detail: Mapped[str]
+
+
+class Notification(Base):
+    """A mail to the customer or an outbound webhook to the products, written with its cause."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        UniqueConstraint("organization_id", "key"),
+        CheckConstraint("channel IN ('mail', 'webhook')", "channel"),
+        CheckConstraint("state IN ('queued', 'sent', 'kept')", "state"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    key: Mapped[str]
+    channel: Mapped[str]
+    kind: Mapped[str]
+    recipient: Mapped[str]
+    subject: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(default="queued")
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]

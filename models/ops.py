@@ -1,0 +1,218 @@
+"""System tables: inboxes, jobs, intentions towards Stripe, keys, users, audit, runs.
+
+Sweepers read ids and due times here; the content of an organization stays in the tenant schema.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import OPS, Base, CreatedAt, Id
+from models.catalog import Product
+from models.organizations import Organization, TestClock
+
+_WORK_STATES = "state IN ('queued', 'running', 'done', 'dead')"
+
+
+class Job(Base):
+    """A piece of work that must happen; a Celery message carries only its id.
+
+    `due_at` is on the clock of its organization (`clock_id`, or the wall); `not_before_at` is
+    wall time and holds the back-off after a failure.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(_WORK_STATES, "state"),
+        Index("ix_jobs_due", "clock_id", "due_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_running", "lease_until_at", postgresql_where=text("state = 'running'")),
+        Index("ix_jobs_subject", "subject_id"),
+        {"schema": OPS},
+    )
+    id: Mapped[Id]
+    kind: Mapped[str]
+    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey(Organization.id))
+    subject_id: Mapped[UUID | None]
+    unique_key: Mapped[str] = mapped_column(unique=True)
+    clock_id: Mapped[UUID | None] = mapped_column(ForeignKey(TestClock.id))
+    due_at: Mapped[datetime]
+    not_before_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    state: Mapped[str] = mapped_column(default="queued")
+    attempts: Mapped[int] = mapped_column(default=0)
+    deferrals: Mapped[int] = mapped_column(default=0)
+    lease_until_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+    finished_at: Mapped[datetime | None]
+
+
+class WebhookEvent(Base):
+    """Stripe's word, stored before the 2xx; unique by Stripe's event id."""
+
+    __tablename__ = "webhook_inbox"
+    __table_args__ = (
+        CheckConstraint(_WORK_STATES, "state"),
+        Index("ix_webhook_inbox_open", "received_at", postgresql_where=text("state IN ('queued', 'running')")),
+        {"schema": OPS},
+    )
+    id: Mapped[Id]
+    event_id: Mapped[str] = mapped_column(unique=True)
+    type: Mapped[str]
+    api_version: Mapped[str | None]
+    object_id: Mapped[str | None]
+    customer_id: Mapped[str | None] = mapped_column(index=True)
+    payload: Mapped[dict[str, Any]]
+    # 'delivered' by Stripe, or 'imported' by the sweep over /v1/events
+    source: Mapped[str]
+    received_at: Mapped[CreatedAt]
+    not_before_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    state: Mapped[str] = mapped_column(default="queued")
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease_until_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    handled_at: Mapped[datetime | None]
+
+
+class UsageBatch(Base):
+    """One usage POST, stored before the 2xx: its events as checked at the door."""
+
+    __tablename__ = "usage_inbox"
+    __table_args__ = (
+        UniqueConstraint("product_id", "idempotency_key"),
+        CheckConstraint(_WORK_STATES, "state"),
+        Index("ix_usage_inbox_open", "received_at", postgresql_where=text("state IN ('queued', 'running')")),
+        {"schema": OPS},
+    )
+    id: Mapped[Id]
+    product_id: Mapped[UUID] = mapped_column(ForeignKey(Product.id))
+    idempotency_key: Mapped[str | None]
+    body_digest: Mapped[str]
+    organization_ids: Mapped[list[UUID]] = mapped_column(ARRAY(PG_UUID))
+    events: Mapped[list[Any]]
+    accepted: Mapped[int]
+    received_at: Mapped[CreatedAt]
+    not_before_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    state: Mapped[str] = mapped_column(default="queued")
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease_until_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    handled_at: Mapped[datetime | None]
+    duplicates: Mapped[int] = mapped_column(default=0)
+
+
+class StripeCall(Base):
+    """An intention towards Stripe: committed before the call, its outcome in a second transaction.
+
+    A network retry sends the same key and params; past 23 hours the key may be forgotten by
+    Stripe, so an unresolved call is then looked up, never sent again.
+    """
+
+    __tablename__ = "stripe_calls"
+    __table_args__ = (
+        CheckConstraint("state IN ('prepared', 'unknown', 'succeeded', 'declined', 'refused')", "state"),
+        Index("ix_stripe_calls_unresolved", "created_at", postgresql_where=text("state IN ('prepared', 'unknown')")),
+        {"schema": OPS},
+    )
+    id: Mapped[Id]
+    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey(Organization.id))
+    operation: Mapped[str]
+    object_id: Mapped[str | None]
+    params: Mapped[dict[str, Any]]
+    idempotency_key: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str] = mapped_column(default="prepared")
+    sends: Mapped[int] = mapped_column(default=0)
+    reply: Mapped[dict[str, Any] | None]
+    request_id: Mapped[str | None]
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[CreatedAt]
+    resolved_at: Mapped[datetime | None]
+
+
+class ApiKey(Base):
+    """A bearer key: only its keyed hash is stored; shown once when made."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("kind IN ('product', 'organization', 'admin')", "kind"),
+        CheckConstraint("(kind = 'product') = (product_id IS NOT NULL)", "product"),
+        CheckConstraint("(kind = 'organization') = (organization_id IS NOT NULL)", "organization"),
+        {"schema": OPS},
+    )
+    id: Mapped[Id]
+    kind: Mapped[str]
+    name: Mapped[str]
+    product_id: Mapped[UUID | None] = mapped_column(ForeignKey(Product.id))
+    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey(Organization.id))
+    key_hash: Mapped[str] = mapped_column(unique=True)
+    last_four: Mapped[str]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+
+class User(Base):
+    """A person of the operating company who may sign in to the admin."""
+
+    __tablename__ = "users"
+    __table_args__ = ({"schema": OPS},)
+    id: Mapped[Id]
+    email: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    failed_logins: Mapped[int] = mapped_column(default=0)
+    locked_until_at: Mapped[datetime | None]
+    last_login_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+
+class AuditEntry(Base):
+    """Who did what to which object; append-only (no UPDATE or DELETE is granted)."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index("ix_audit_log_object", "object_type", "object_id"), {"schema": OPS})
+    id: Mapped[Id]
+    at: Mapped[CreatedAt]
+    actor: Mapped[str]
+    action: Mapped[str]
+    object_type: Mapped[str]
+    object_id: Mapped[str]
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class ReconciliationRun(Base):
+    """One comparison of our rows with Stripe's objects, both ways; differences are kept."""
+
+    __tablename__ = "reconciliation_runs"
+    __table_args__ = ({"schema": OPS},)
+    id: Mapped[Id]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    compared: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    differences: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class IdempotentAnswer(Base):
+    """The first answer to a POST with an `Idempotency-Key`; a repeat gets it again."""
+
+    __tablename__ = "idempotent_answers"
+    __table_args__ = (UniqueConstraint("caller", "idempotency_key"), {"schema": OPS})
+    id: Mapped[Id]
+    caller: Mapped[str]
+    idempotency_key: Mapped[str]
+    request_digest: Mapped[str]
+    status: Mapped[int | None]
+    body: Mapped[dict[str, Any] | None]
+    created_at: Mapped[CreatedAt]
+
+
+class Heartbeat(Base):
+    """The last time a beat tick came through Redis and a worker into this row."""
+
+    __tablename__ = "heartbeats"
+    __table_args__ = ({"schema": OPS},)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime]

@@ -1,0 +1,83 @@
+"""Usage events (`UsageRecord`) and the conflicting copies that were refused."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import TENANT, Base, CreatedAt, TenantKey, new_id
+from models.catalog import Meter, Product
+from models.organizations import Organization
+
+
+class UsageRecord(Base):
+    """One usage event, stored once for ever: its identity is its primary key.
+
+    state: `waiting` for its invoice, `rated` by exactly one invoice line, or `quarantined` with a
+    reason. `late` marks an event whose period was already invoiced when it arrived.
+    """
+
+    __tablename__ = "usage_records"
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'rated', 'quarantined')", "state"),
+        CheckConstraint("(state = 'rated') = (invoice_line_id IS NOT NULL)", "rated_has_line"),
+        CheckConstraint("(state = 'quarantined') = (reason IS NOT NULL)", "quarantine_has_reason"),
+        CheckConstraint("(subscription_id IS NULL) = (item_id IS NULL)", "attributed_whole"),
+        # NaN compares greater than everything in Postgres: only an upper bound refuses it.
+        CheckConstraint("quantity > -1e12 AND quantity < 1e12", "quantity"),
+        Index("usage_records_prod_metric_time_idx", "organization_id", "subscription_id", "meter_id", "occurred_at"),
+        Index(
+            "ix_usage_records_late",
+            "organization_id",
+            "subscription_id",
+            postgresql_where=text("late AND state = 'waiting'"),
+        ),
+        Index(
+            "ix_usage_records_quarantined",
+            "organization_id",
+            "product_id",
+            postgresql_where=text("state = 'quarantined'"),
+        ),
+        # Batch ids are time-sorted, so a block range index answers "this batch" for almost nothing.
+        Index("ix_usage_records_batch", "batch_id", postgresql_using="brin"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    product_id: Mapped[TenantKey] = mapped_column(ForeignKey(Product.id))
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    batch_id: Mapped[UUID]
+    batch_index: Mapped[int]
+    meter_id: Mapped[UUID] = mapped_column(ForeignKey(Meter.id))
+    quantity: Mapped[Decimal] = mapped_column(Numeric(24, 12))
+    occurred_at: Mapped[datetime]
+    properties: Mapped[dict[str, Any] | None]
+    digest: Mapped[str]
+    subscription_id: Mapped[UUID | None]
+    item_id: Mapped[UUID | None]
+    late: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[str] = mapped_column(default="waiting")
+    reason: Mapped[str | None]
+    invoice_line_id: Mapped[UUID | None]
+    received_at: Mapped[CreatedAt]
+
+
+class UsageConflict(Base):
+    """An event id that came again with other content: the first stays, this copy is quarantined."""
+
+    __tablename__ = "usage_conflicts"
+    __table_args__ = (
+        Index("ix_usage_conflicts_event", "organization_id", "product_id", "event_id"),
+        Index("ix_usage_conflicts_batch", "batch_id", postgresql_using="brin"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    product_id: Mapped[UUID] = mapped_column(ForeignKey(Product.id))
+    event_id: Mapped[str]
+    batch_id: Mapped[UUID]
+    batch_index: Mapped[int]
+    event: Mapped[dict[str, Any]]
+    received_at: Mapped[CreatedAt]

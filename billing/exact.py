@@ -1,0 +1,54 @@
+"""Exact numbers as text: what leaves for a JSON record comes back as the same Fraction."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from fractions import Fraction
+
+from billing.errors import InvalidTerms
+
+_NUMBER = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40}|/[0-9]{1,40})?")
+_DECIMAL_BASE = 10
+
+
+def exact_text(number: Fraction | int) -> str:
+    """Write a number as a plain decimal where one exists, else as `numerator/denominator`."""
+    numerator, denominator = number.numerator, number.denominator
+    places = _decimal_places(denominator)
+    if places is None:
+        return f"{numerator}/{denominator}"
+    digits = str(abs(numerator) * _DECIMAL_BASE**places // denominator).rjust(places + 1, "0")
+    sign = "-" if numerator < 0 else ""
+    return f"{sign}{digits[:-places]}.{digits[-places:]}" if places else f"{sign}{digits}"
+
+
+def exact_number(value: object, *, field: str | None = None) -> Fraction:
+    """Read a number that `exact_text` wrote, a decimal string, an int, a Decimal or a Fraction.
+
+    Raises: InvalidTerms for anything else. Floats are refused: 0.1 is not a tenth.
+    """
+    if isinstance(value, bool):
+        raise InvalidTerms("a number cannot be true or false", field=field)
+    if isinstance(value, int | Fraction):
+        return Fraction(value)
+    if isinstance(value, Decimal):
+        value = format(value, "f")
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        try:
+            return Fraction(value)
+        except ZeroDivisionError:
+            pass
+    raise InvalidTerms("must be a decimal number, written as text or as an integer", field=field)
+
+
+def _decimal_places(denominator: int) -> int | None:
+    """Count the decimals that a fraction with this denominator needs; None when it never ends."""
+    twos = fives = 0
+    while denominator % 2 == 0:
+        denominator //= 2
+        twos += 1
+    while denominator % 5 == 0:
+        denominator //= 5
+        fives += 1
+    return max(twos, fives) if denominator == 1 else None

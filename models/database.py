@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session as Session
 
 from billing.errors import BillingError
 
@@ -15,6 +16,12 @@ class UnsafeDatabaseRole(BillingError):
     """The configured database role could read across organizations."""
 
     code = "unsafe_database_role"
+
+
+class OrganizationBusy(BillingError):
+    """Another worker or request holds this organization's lock."""
+
+    code = "organization_busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,24 @@ class Database:
         with self.system() as session:
             enter(session, organization_id)
             yield session
+
+    @contextmanager
+    def organization_lock(self, organization_id: UUID) -> Iterator[None]:
+        """Hold one organization's work for this caller; raises OrganizationBusy after 10 s.
+
+        A lock of the connection, not of a transaction: it spans calls to Stripe, and Postgres frees
+        it at once when the process dies.
+        """
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            key = {"key": str(organization_id)}
+            try:
+                connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), key)
+            except OperationalError as error:
+                raise OrganizationBusy("another change of this organization is under way; try again") from error
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), key)
 
     def refuse_unsafe_role(self) -> None:
         """Raise UnsafeDatabaseRole when this role bypasses or owns what row-level security guards."""

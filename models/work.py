@@ -1,0 +1,157 @@
+"""Claims on rows of work: jobs and inbox rows, with a lease and an attempt count.
+
+A claim is fenced by its attempt number: who lost the lease cannot write the outcome.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CursorResult, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from models.base import new_id
+from models.ops import Job
+
+MAX_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    id: UUID
+    kind: str
+    organization_id: UUID | None
+    subject_id: UUID | None
+    clock_id: UUID | None
+    due_at: datetime
+    attempts: int
+    deferrals: int
+
+
+def add_job(session: Session, job: Job) -> UUID | None:
+    """Store a job unless its `unique_key` exists. Returns its id, or None when it was there."""
+    values = {
+        "id": new_id(),
+        "kind": job.kind,
+        "organization_id": job.organization_id,
+        "subject_id": job.subject_id,
+        "unique_key": job.unique_key,
+        "clock_id": job.clock_id,
+        "due_at": job.due_at,
+    }
+    statement = insert(Job).values(values).on_conflict_do_nothing(index_elements=["unique_key"]).returning(Job.id)
+    return session.execute(statement).scalar_one_or_none()
+
+
+_CLAIM_JOB = text(
+    """
+    UPDATE ops.jobs SET state = 'running', attempts = attempts + 1,
+           lease_until_at = clock_timestamp() + make_interval(secs => :lease_s)
+    WHERE id = :id AND attempts < :max_attempts
+      AND ((state = 'queued' AND not_before_at <= clock_timestamp())
+           OR (state = 'running' AND lease_until_at < clock_timestamp()))
+    RETURNING id, kind, organization_id, subject_id, clock_id, due_at, attempts, deferrals
+    """
+)
+
+
+def claim_job(session: Session, job_id: UUID, lease: timedelta) -> ClaimedJob | None:
+    """Take the job for the length of a lease; None when another has it or it is finished."""
+    row = session.execute(
+        _CLAIM_JOB, {"id": job_id, "lease_s": lease.total_seconds(), "max_attempts": MAX_ATTEMPTS}
+    ).one_or_none()
+    return ClaimedJob(*row) if row else None
+
+
+def finish_job(session: Session, job: ClaimedJob) -> bool:
+    """Mark the job done; False when the lease was lost to another worker."""
+    return _settle(
+        session,
+        "UPDATE ops.jobs SET state = 'done', finished_at = clock_timestamp(), lease_until_at = NULL, last_error = NULL "
+        "WHERE id = :id AND attempts = :attempts AND state = 'running'",
+        {"id": job.id, "attempts": job.attempts},
+    )
+
+
+def defer_job(session: Session, job: ClaimedJob, delay: timedelta, reason: str) -> bool:
+    """Put the job back for later without using up an attempt: the world was not ready."""
+    return _settle(
+        session,
+        "UPDATE ops.jobs SET state = 'queued', attempts = attempts - 1, deferrals = deferrals + 1, "
+        "lease_until_at = NULL, last_error = :reason, "
+        "not_before_at = clock_timestamp() + make_interval(secs => :delay_s) "
+        "WHERE id = :id AND attempts = :attempts AND state = 'running'",
+        {"id": job.id, "attempts": job.attempts, "delay_s": delay.total_seconds(), "reason": reason},
+    )
+
+
+def fail_job(session: Session, job: ClaimedJob, delay: timedelta, reason: str) -> bool:
+    """Record a failed attempt; after MAX_ATTEMPTS the job is dead until a person re-drives it."""
+    return _settle(
+        session,
+        "UPDATE ops.jobs SET state = CASE WHEN attempts >= :max_attempts THEN 'dead' ELSE 'queued' END, "
+        "lease_until_at = NULL, last_error = :reason, "
+        "not_before_at = clock_timestamp() + make_interval(secs => :delay_s) "
+        "WHERE id = :id AND attempts = :attempts AND state = 'running'",
+        {
+            "id": job.id,
+            "attempts": job.attempts,
+            "delay_s": delay.total_seconds(),
+            "reason": reason,
+            "max_attempts": MAX_ATTEMPTS,
+        },
+    )
+
+
+def _settle(session: Session, statement: str, values: dict[str, Any]) -> bool:
+    result = session.execute(text(statement), values)
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
+
+
+_DUE_JOBS = text(
+    """
+    (SELECT id, kind FROM ops.jobs
+     WHERE state = 'queued' AND clock_id IS NULL AND due_at <= :wall AND not_before_at <= :wall
+     ORDER BY due_at LIMIT :most)
+    UNION ALL
+    (SELECT j.id, j.kind FROM ops.test_clocks c
+     JOIN ops.jobs j ON j.clock_id = c.id AND j.due_at <= c.frozen_at
+     WHERE j.state = 'queued' AND j.not_before_at <= :wall
+     ORDER BY j.due_at LIMIT :most)
+    UNION ALL
+    (SELECT id, kind FROM ops.jobs WHERE state = 'running' AND lease_until_at < :wall LIMIT :most)
+    """
+)
+
+
+def due_jobs(session: Session, wall: datetime, most: int) -> Sequence[tuple[UUID, str]]:
+    """Jobs that somebody should run now: due on their own clock, or abandoned by a dead worker."""
+    return [(row.id, row.kind) for row in session.execute(_DUE_JOBS, {"wall": wall, "most": most})]
+
+
+def bury_exhausted(session: Session, wall: datetime) -> int:
+    """Jobs whose worker died at every attempt: dead, so that a poison job cannot loop."""
+    result = session.execute(
+        text(
+            "UPDATE ops.jobs SET state = 'dead', lease_until_at = NULL, "
+            "last_error = coalesce(last_error, 'the worker died at every attempt') "
+            "WHERE state = 'running' AND lease_until_at < :wall AND attempts >= :max_attempts"
+        ),
+        {"wall": wall, "max_attempts": MAX_ATTEMPTS},
+    )
+    assert isinstance(result, CursorResult)
+    return result.rowcount
+
+
+def redrive_job(session: Session, job_id: UUID) -> bool:
+    """Give a dead job its attempts back."""
+    return _settle(
+        session,
+        "UPDATE ops.jobs SET state = 'queued', attempts = 0, not_before_at = clock_timestamp() "
+        "WHERE id = :id AND state = 'dead'",
+        {"id": job_id},
+    )

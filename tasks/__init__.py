@@ -1,0 +1,1 @@
+"""The use cases of Dunlin, one capability per file."""

@@ -1,0 +1,115 @@
+"""What a use case works with: the database, Stripe's door, the doorbell, the settings, the clock."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from billing.errors import NotFound
+from gateway.client import StripeGateway
+from models import work
+from models.database import Database, Session
+from models.ops import Job
+from models.organizations import Organization, TestClock
+from tasks.settings import Settings
+
+log = logging.getLogger("dunlin")
+
+
+class Bell(Protocol):
+    """Rings a worker; a ring may be lost, so nothing may depend on it but speed."""
+
+    def ring(self, task: str, subject: str | None = None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One per process, made by the composition roots; `wall` is the only clock of the process."""
+
+    database: Database
+    auditor: Database
+    gateway: StripeGateway
+    settings: Settings
+    bell: Bell
+    wall: Callable[[], datetime]
+
+    @contextmanager
+    def system(self) -> Iterator["Unit"]:
+        """A transaction outside any organization, on wall time."""
+        with self.database.system() as session:
+            unit = Unit(session=session, now=self.wall())
+            yield unit
+        self._ring(unit)
+
+    @contextmanager
+    def tenant(self, organization_id: UUID) -> Iterator["TenantUnit"]:
+        """A transaction inside one organization, on that organization's clock.
+
+        Raises NotFound for an unknown organization.
+        """
+        with self.database.tenant(organization_id) as session:
+            organization = session.get(Organization, organization_id)
+            if organization is None:
+                raise NotFound("no such organization")
+            now = now_for(session, organization, self.wall())
+            unit = TenantUnit(session=session, now=now, organization=organization)
+            yield unit
+        self._ring(unit)
+
+    def _ring(self, unit: "Unit") -> None:
+        """After the commit: a worker that came earlier would not find the rows."""
+        for task, subject in unit.rings:
+            self.bell.ring(task, subject)
+
+
+@dataclass(slots=True)
+class Unit:
+    """One transaction's hands: its session, its now, and the bells to ring after its commit."""
+
+    session: Session
+    now: datetime
+    rings: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def ring(self, task: str, subject: str | None = None) -> None:
+        if (task, subject) not in self.rings:
+            self.rings.append((task, subject))
+
+    def enqueue(self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None) -> None:
+        """Add a system job (on the wall clock) once per `key`."""
+        self._add(Job(kind=kind, unique_key=f"{kind}:{key}", subject_id=subject_id, due_at=due_at or self.now))
+
+    def _add(self, job: Job) -> None:
+        job_id = work.add_job(self.session, job)
+        if job_id is not None and job.due_at <= self.now:
+            self.ring(job.kind, str(job_id))
+
+
+@dataclass(slots=True, kw_only=True)
+class TenantUnit(Unit):
+    """A unit inside one organization; `now` is the organization's now."""
+
+    organization: Organization
+
+    def enqueue(self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None) -> None:
+        """Add a job of this organization, due on its own clock, once per `key`."""
+        self._add(
+            Job(
+                kind=kind,
+                unique_key=f"{kind}:{key}",
+                organization_id=self.organization.id,
+                clock_id=self.organization.test_clock_id,
+                subject_id=subject_id,
+                due_at=due_at or self.now,
+            )
+        )
+
+
+def now_for(session: Session, organization: Organization, wall: datetime) -> datetime:
+    """The organization's now: its test clock's standing time, else the wall's."""
+    if organization.test_clock_id is None:
+        return wall
+    clock = session.get_one(TestClock, organization.test_clock_id)
+    return clock.frozen_at

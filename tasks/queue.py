@@ -1,0 +1,162 @@
+"""The task queue: the Celery application, the decorators of a use case, and the doorbell.
+
+A Celery message carries at most one id. Postgres holds the work: a job row is claimed with a
+lease before it runs, and `jobs.sweep` rings again for what nobody claimed.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import timedelta
+from uuid import UUID
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import OperationalError as DatabaseError
+
+from billing.errors import BillingError
+from gateway.errors import Throttled, Unreachable
+from models import work
+from models.database import OrganizationBusy
+from models.work import ClaimedJob
+from tasks.context import Context
+
+log = logging.getLogger("dunlin.queue")
+
+celery = Celery("dunlin")
+
+QUEUES = ("usage", "webhooks", "clocks", "stripe", "invoicing", "dunning", "ops")
+
+UseCase = Callable[[Context, ClaimedJob], None]
+Tick = Callable[[Context], None]
+
+# Every job kind and its use case; a job row whose kind is not here is a defect of a deploy.
+_use_cases: dict[str, UseCase] = {}
+
+
+class TryLater(BillingError):
+    """The world is not ready for this job; it goes back without using up an attempt."""
+
+    code = "try_later"
+
+    def __init__(self, reason: str, delay: timedelta = timedelta(seconds=30)) -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
+class _Process:
+    """The context of this process, bound once by its composition root."""
+
+    context: Context | None = None
+
+
+def bind(context: Context) -> None:
+    _Process.context = context
+
+
+def bound() -> Context:
+    assert _Process.context is not None, "bind() runs in the composition root before any task"
+    return _Process.context
+
+
+def job(name: str, queue: str) -> Callable[[UseCase], UseCase]:
+    """Make a use case of a job row a Celery task `name` on `queue`; its argument is the job's id."""
+
+    def register(use_case: UseCase) -> UseCase:
+        _use_cases[name] = use_case
+
+        @celery.task(name=name, queue=queue)
+        def run(job_id: str) -> str:
+            return run_job(bound(), UUID(job_id))
+
+        return use_case
+
+    return register
+
+
+def tick(name: str, queue: str) -> Callable[[Tick], Tick]:
+    """Make a function of the context a Celery task without argument: "everything due up to now"."""
+
+    def register(function: Tick) -> Tick:
+        @celery.task(name=name, queue=queue)
+        def run() -> None:
+            function(bound())
+
+        return function
+
+    return register
+
+
+def subject_task(name: str, queue: str) -> Callable[[Callable[[Context, UUID], None]], Callable[[Context, UUID], None]]:
+    """Make a function of the context and one id a Celery task that is not backed by a job row.
+
+    Only for what a sweep repeats anyway.
+    """
+
+    def register(function: Callable[[Context, UUID], None]) -> Callable[[Context, UUID], None]:
+        @celery.task(name=name, queue=queue)
+        def run(subject_id: str) -> None:
+            function(bound(), UUID(subject_id))
+
+        return function
+
+    return register
+
+
+def run_job(context: Context, job_id: UUID) -> str:
+    """Claim the job, run its use case under its organization's lock, record the outcome.
+
+    Returns what happened, for the worker's log: "done", "deferred", "failed" or "not mine".
+    """
+    with context.database.system() as session:
+        claimed = work.claim_job(session, job_id, context.settings.lease)
+    if claimed is None:
+        return "not mine"
+    outcome = _attempt(context, claimed)
+    if claimed.clock_id is not None:
+        # A clock that is being advanced goes on when its organizations have come to rest.
+        context.bell.ring("clocks.step", str(claimed.clock_id))
+    return outcome
+
+
+def _attempt(context: Context, claimed: ClaimedJob) -> str:
+    lock = context.database.organization_lock(claimed.organization_id) if claimed.organization_id else nullcontext()
+    try:
+        with lock:
+            _use_cases[claimed.kind](context, claimed)
+    except TryLater as later:
+        return _put_back(context, claimed, later.delay, str(later))
+    except (Throttled, Unreachable, OrganizationBusy, DatabaseError) as passing:
+        log.warning("%s %s waits: %s", claimed.kind, claimed.id, type(passing).__name__)
+        return _put_back(context, claimed, _backoff(claimed.deferrals), f"{type(passing).__name__}: {passing}")
+    except Exception as error:
+        log.exception("%s %s failed at attempt %d", claimed.kind, claimed.id, claimed.attempts)
+        with context.database.system() as session:
+            work.fail_job(session, claimed, _backoff(claimed.attempts), f"{type(error).__name__}: {error}")
+        return "failed"
+    with context.database.system() as session:
+        work.finish_job(session, claimed)
+    return "done"
+
+
+def _put_back(context: Context, claimed: ClaimedJob, delay: timedelta, reason: str) -> str:
+    with context.database.system() as session:
+        work.defer_job(session, claimed, delay, reason)
+    return "deferred"
+
+
+def _backoff(times: int) -> timedelta:
+    """Exponential with full jitter, 1 s to 5 min: many waiters must not come back together."""
+    return timedelta(seconds=random.uniform(0.5, 1) * min(300, 2 ** min(times, 9)))
+
+
+class CeleryBell:
+    """Rings through Celery. A lost ring is logged and left to the sweep: the row is safe."""
+
+    def ring(self, task: str, subject: str | None = None) -> None:
+        try:
+            celery.tasks[task].apply_async(args=() if subject is None else (subject,))
+        except (OperationalError, ConnectionError, TimeoutError) as error:
+            log.warning("could not ring %s: %s; the sweep will", task, type(error).__name__)
+

@@ -1,0 +1,121 @@
+"""Everything that the environment decides, read once by each process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Self
+
+from billing.dunning import DunningPolicy
+from billing.errors import BillingError
+
+
+class BadSetting(BillingError):
+    """A setting is missing or malformed; its name is in the message, its value is not."""
+
+    code = "bad_setting"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One process's settings. Secrets are kept out of `repr`, so out of logs and tracebacks."""
+
+    database_url: str = field(repr=False)
+    auditor_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    stripe_api_key: str = field(repr=False)
+    stripe_webhook_secrets: tuple[str, ...] = field(repr=False)
+    secret_key: str = field(repr=False)
+    key_pepper: str = field(repr=False)
+    stripe_api_base: str | None = None
+    stripe_publishable_key: str = ""
+    # 0 switches the shared token bucket off: the local Stripe has no limit to keep.
+    stripe_calls_per_second: int = 80
+    default_currency: str = "USD"
+    supported_currencies: tuple[str, ...] = ("USD", "ZAR")
+    # Percent, exclusive, for organizations without a tax rate of their own; the seed's TAX_RATE.
+    tax_rate: Decimal = Decimal(0)
+    payment_retry_attempts: int = 3
+    grace_period: timedelta = timedelta(days=7)
+    trial_period: timedelta = timedelta(days=14)
+    # How long a draft waits after its period for usage that is still on its way.
+    collection_window: timedelta = timedelta(hours=1)
+    # After this long unpaid the subscription is cancelled; None keeps it suspended for ever.
+    cancel_unpaid_after: timedelta | None = timedelta(days=60)
+    # A claimed row is free again after this long: shorter heals faster, longer repeats less.
+    lease: timedelta = timedelta(seconds=120)
+    seller_name: str = "Rozitech"
+    seller_address: str = ""
+    public_url: str = "http://localhost:8000"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings. Raises BadSetting naming the variable, never its value."""
+        optional = _present(environ)
+        return cls(
+            database_url=_required(environ, "DATABASE_URL"),
+            auditor_url=_required(environ, "DATABASE_AUDITOR_URL"),
+            redis_url=_required(environ, "REDIS_URL"),
+            stripe_api_key=_required(environ, "STRIPE_API_KEY"),
+            stripe_webhook_secrets=_listed(_required(environ, "STRIPE_WEBHOOK_SECRET")),
+            secret_key=_required(environ, "SECRET_KEY"),
+            key_pepper=_required(environ, "KEY_PEPPER"),
+            **optional,
+        )
+
+    @property
+    def dunning_policy(self) -> DunningPolicy:
+        return DunningPolicy(
+            retry_attempts=self.payment_retry_attempts,
+            grace=self.grace_period,
+            cancel_after=self.cancel_unpaid_after,
+        )
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "")
+    if not value:
+        raise BadSetting(f"the environment variable {name} is missing")
+    return value
+
+
+def _listed(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _days(value: str) -> timedelta:
+    return timedelta(days=int(value))
+
+
+def _days_or_never(value: str) -> timedelta | None:
+    return None if value == "never" else _days(value)
+
+
+_OPTIONAL = {
+    "STRIPE_API_BASE": ("stripe_api_base", str),
+    "STRIPE_PUBLISHABLE_KEY": ("stripe_publishable_key", str),
+    "STRIPE_CALLS_PER_SECOND": ("stripe_calls_per_second", int),
+    "DEFAULT_CURRENCY": ("default_currency", str.upper),
+    "SUPPORTED_CURRENCIES": ("supported_currencies", lambda value: _listed(value.upper())),
+    "TAX_RATE": ("tax_rate", Decimal),
+    "PAYMENT_RETRY_ATTEMPTS": ("payment_retry_attempts", int),
+    "GRACE_PERIOD_DAYS": ("grace_period", _days),
+    "TRIAL_PERIOD_DAYS": ("trial_period", _days),
+    "COLLECTION_WINDOW_MINUTES": ("collection_window", lambda value: timedelta(minutes=int(value))),
+    "CANCEL_UNPAID_AFTER_DAYS": ("cancel_unpaid_after", _days_or_never),
+    "LEASE_SECONDS": ("lease", lambda value: timedelta(seconds=int(value))),
+    "SELLER_NAME": ("seller_name", str),
+    "SELLER_ADDRESS": ("seller_address", str),
+    "PUBLIC_URL": ("public_url", str),
+}
+
+
+def _present(environ: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, (attribute, convert) in _OPTIONAL.items():
+        if raw := environ.get(name, ""):
+            try:
+                values[attribute] = convert(raw)
+            except (ValueError, ArithmeticError) as error:
+                raise BadSetting(f"the environment variable {name} is malformed") from error
+    return values

@@ -15,7 +15,7 @@ class Route:
     path: str
 
     def url(self, object_id: str | None) -> str:
-        """The path with `object_id` in its place. Raises ValueError when it needs one and has none that is safe."""
+        """The path with `object_id` in its place. Raises ValueError for an id that is missing or unsafe."""
         if "{id}" not in self.path:
             return self.path
         if not object_id or not object_id.replace("_", "").isalnum():

@@ -1,0 +1,70 @@
+"""Stripe's JSON, of any API version from 2024 on, as frozen facts of one shape.
+
+Every function takes a plain dict and raises MalformedPayload for one that lacks what all versions have.
+"""
+
+from gateway.errors import MalformedPayload, UnknownVersion
+from gateway.translate.events import event
+from gateway.translate.facts import (
+    CreditNoteFacts,
+    CustomerFacts,
+    DeclineFacts,
+    DisputeFacts,
+    EventEnvelope,
+    InvoiceFacts,
+    InvoiceLineFacts,
+    PaymentFacts,
+    PaymentIntentFacts,
+    PaymentMethodFacts,
+    RefundFacts,
+    SetupIntentFacts,
+    SubscriptionFacts,
+    SubscriptionItemFacts,
+    TestClockFacts,
+)
+from gateway.translate.invoices import invoice, invoice_line, payment, payments_of
+from gateway.translate.payments import (
+    credit_note,
+    dispute,
+    payment_intent,
+    refund,
+    setup_intent,
+    test_clock,
+)
+from gateway.translate.shapes import is_known_version
+from gateway.translate.subscriptions import customer, payment_method, subscription
+
+__all__ = [
+    "CreditNoteFacts",
+    "CustomerFacts",
+    "DeclineFacts",
+    "DisputeFacts",
+    "EventEnvelope",
+    "InvoiceFacts",
+    "InvoiceLineFacts",
+    "MalformedPayload",
+    "PaymentFacts",
+    "PaymentIntentFacts",
+    "PaymentMethodFacts",
+    "RefundFacts",
+    "SetupIntentFacts",
+    "SubscriptionFacts",
+    "SubscriptionItemFacts",
+    "TestClockFacts",
+    "UnknownVersion",
+    "credit_note",
+    "customer",
+    "dispute",
+    "event",
+    "invoice",
+    "invoice_line",
+    "is_known_version",
+    "payment",
+    "payment_intent",
+    "payment_method",
+    "payments_of",
+    "refund",
+    "setup_intent",
+    "subscription",
+    "test_clock",
+]

@@ -1,0 +1,274 @@
+"""The catalog in SQL: adding what is missing, offers by code, the public listing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, select, text
+from sqlalchemy.orm import Session
+
+from billing.bundles import saving_percent
+from billing.money import Money
+from models.base import Base
+from models.catalog import (
+    BundlePrice,
+    BundleProduct,
+    Meter,
+    PlanCharge,
+    PlanPrice,
+    PlanTier,
+    Product,
+    ProductPlan,
+    SubscriptionBundle,
+)
+
+# Two seeds at once would both find a row missing; the number is arbitrary.
+_CATALOG_LOCK = 7_402_212
+
+Row = TypeVar("Row", bound=Base)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanListing:
+    """A current plan with all its prices and, per meter and currency, its usage charges."""
+
+    product: Product
+    tier: PlanTier
+    plan: ProductPlan
+    prices: tuple[PlanPrice, ...]
+    charges: tuple[tuple[Meter, PlanCharge], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberListing:
+    """A bundle's member: `quantity` units of `plan` are inside the bundle's price."""
+
+    product: Product
+    plan: ProductPlan
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundlePriceListing:
+    """A bundle's price beside what its members cost alone, in one currency and interval."""
+
+    price: BundlePrice
+    list_price: Money
+
+    @property
+    def bundle_price(self) -> Money:
+        return Money(self.price.amount_minor, self.price.currency)
+
+    @property
+    def saving(self) -> Money:
+        return self.list_price - self.bundle_price
+
+    @property
+    def saving_percent(self) -> int:
+        """In whole per cent, as it is shown."""
+        return saving_percent(self.bundle_price, self.list_price)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleListing:
+    """A bundle with its members and prices; a price whose members lack one is left out."""
+
+    bundle: SubscriptionBundle
+    members: tuple[MemberListing, ...]
+    prices: tuple[BundlePriceListing, ...]
+
+
+def lock_catalog(session: Session) -> None:
+    """Wait for, then hold until the transaction ends, the right to add to the catalog."""
+    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CATALOG_LOCK})
+
+
+def ensure(
+    session: Session, row_type: type[Row], identity: dict[str, Any], **values: Any
+) -> tuple[Row, bool]:
+    """The row with this identity, made from `values` when it is missing. Returns (row, made).
+
+    A row that is there keeps its values. Call it under `lock_catalog`.
+    """
+    matches: list[ColumnElement[bool]] = [
+        getattr(row_type, name) == value for name, value in identity.items()
+    ]
+    found = session.execute(select(row_type).where(*matches)).scalar_one_or_none()
+    if found is not None:
+        return found, False
+    row = row_type(**identity, **values)
+    session.add(row)
+    session.flush()
+    return row, True
+
+
+def product_by_code(session: Session, code: str) -> Product | None:
+    """The product with this code, public or not."""
+    return session.execute(select(Product).where(Product.code == code)).scalar_one_or_none()
+
+
+def meters_of(session: Session, product_id: UUID) -> Sequence[Meter]:
+    """What a product counts, by code."""
+    return (
+        session.execute(select(Meter).where(Meter.product_id == product_id).order_by(Meter.code))
+        .scalars()
+        .all()
+    )
+
+
+def current_plan(session: Session, code: str) -> ProductPlan | None:
+    """The version of a plan that new subscriptions get, e.g. of `autoflow-professional`."""
+    return session.execute(
+        select(ProductPlan).where(ProductPlan.code == code, ProductPlan.superseded_at.is_(None))
+    ).scalar_one_or_none()
+
+
+def plan_price(session: Session, plan_id: UUID, currency: str, interval: str) -> PlanPrice | None:
+    """The recurring price of a plan version in one currency and interval."""
+    return session.execute(
+        select(PlanPrice).where(
+            PlanPrice.plan_id == plan_id, PlanPrice.currency == currency, PlanPrice.interval == interval
+        )
+    ).scalar_one_or_none()
+
+
+def plan_charges(session: Session, plan_id: UUID, currency: str) -> list[tuple[Meter, PlanCharge]]:
+    """The usage charges of a plan version in one currency, by meter code."""
+    rows = session.execute(
+        select(Meter, PlanCharge)
+        .join(PlanCharge, PlanCharge.meter_id == Meter.id)
+        .where(PlanCharge.plan_id == plan_id, PlanCharge.currency == currency)
+        .order_by(Meter.code)
+    )
+    return [(meter, charge) for meter, charge in rows]
+
+
+def bundle_by_code(session: Session, code: str) -> SubscriptionBundle | None:
+    """The bundle with this code, public or not."""
+    return session.execute(
+        select(SubscriptionBundle).where(SubscriptionBundle.code == code)
+    ).scalar_one_or_none()
+
+
+def bundle_price(session: Session, bundle_id: UUID, currency: str, interval: str) -> BundlePrice | None:
+    """The price of a bundle in one currency and interval, for its listed quantities."""
+    return session.execute(
+        select(BundlePrice).where(
+            BundlePrice.bundle_id == bundle_id,
+            BundlePrice.currency == currency,
+            BundlePrice.interval == interval,
+        )
+    ).scalar_one_or_none()
+
+
+def bundle_members(session: Session, bundle_id: UUID) -> list[MemberListing]:
+    """The members of a bundle, in their place."""
+    rows = session.execute(
+        select(Product, ProductPlan, BundleProduct.quantity)
+        .select_from(BundleProduct)
+        .join(ProductPlan, BundleProduct.plan_id == ProductPlan.id)
+        .join(Product, ProductPlan.product_id == Product.id)
+        .where(BundleProduct.bundle_id == bundle_id)
+        .order_by(BundleProduct.position, ProductPlan.code)
+    )
+    return [MemberListing(product, plan, quantity) for product, plan, quantity in rows]
+
+
+def public_products(session: Session) -> Sequence[Product]:
+    """What is sold, by code."""
+    return (
+        session.execute(
+            select(Product).where(Product.is_public, Product.status == "active").order_by(Product.code)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def public_plans(session: Session, product_code: str) -> list[PlanListing]:
+    """The current public plans of a product, from the lowest tier up; empty for an unknown product."""
+    rows = session.execute(
+        select(Product, PlanTier, ProductPlan)
+        .select_from(ProductPlan)
+        .join(Product, ProductPlan.product_id == Product.id)
+        .join(PlanTier, ProductPlan.tier_id == PlanTier.id)
+        .where(
+            Product.code == product_code,
+            Product.is_public,
+            Product.status == "active",
+            ProductPlan.is_public,
+            ProductPlan.superseded_at.is_(None),
+        )
+        .order_by(PlanTier.rank)
+    ).all()
+    plan_ids = [plan.id for _, _, plan in rows]
+    prices = _prices_by_plan(session, plan_ids)
+    charges = _charges_by_plan(session, plan_ids)
+    return [
+        PlanListing(product, tier, plan, prices.get(plan.id, ()), charges.get(plan.id, ()))
+        for product, tier, plan in rows
+    ]
+
+
+def public_bundles(session: Session) -> list[BundleListing]:
+    """What is sold together, from the cheapest up, with the saving against the members' prices."""
+    bundles = session.execute(select(SubscriptionBundle).where(SubscriptionBundle.is_public)).scalars().all()
+    listings = [bundle_listing(session, bundle) for bundle in bundles]
+    return sorted(listings, key=lambda listing: [entry.price.amount_minor for entry in listing.prices])
+
+
+def bundle_listing(session: Session, bundle: SubscriptionBundle) -> BundleListing:
+    """A bundle, its members, and each price beside the members' list price at listed quantities."""
+    members = bundle_members(session, bundle.id)
+    alone = _prices_by_plan(session, [member.plan.id for member in members])
+    prices = session.execute(
+        select(BundlePrice)
+        .where(BundlePrice.bundle_id == bundle.id)
+        .order_by(BundlePrice.currency, BundlePrice.interval)
+    ).scalars()
+    listed = [(price, list_price_of(price, members, alone)) for price in prices]
+    return BundleListing(
+        bundle,
+        tuple(members),
+        tuple(BundlePriceListing(price, total) for price, total in listed if total is not None),
+    )
+
+
+def list_price_of(
+    price: BundlePrice, members: Sequence[MemberListing], alone: dict[UUID, tuple[PlanPrice, ...]]
+) -> Money | None:
+    """What the members cost without the bundle; None when one of them has no such price."""
+    total = Money.zero(price.currency)
+    for member in members:
+        match = [
+            each
+            for each in alone.get(member.plan.id, ())
+            if (each.currency, each.interval) == (price.currency, price.interval)
+        ]
+        if not match:
+            return None
+        total += Money(match[0].amount_minor, price.currency).scaled(member.quantity)
+    return total
+
+
+def _prices_by_plan(session: Session, plan_ids: Sequence[UUID]) -> dict[UUID, tuple[PlanPrice, ...]]:
+    rows = session.execute(
+        select(PlanPrice)
+        .where(PlanPrice.plan_id.in_(plan_ids))
+        .order_by(PlanPrice.plan_id, PlanPrice.currency, PlanPrice.interval)
+    ).scalars()
+    return {plan_id: tuple(prices) for plan_id, prices in groupby(rows, key=lambda price: price.plan_id)}
+
+
+def _charges_by_plan(
+    session: Session, plan_ids: Sequence[UUID]
+) -> dict[UUID, tuple[tuple[Meter, PlanCharge], ...]]:
+    rows = session.execute(
+        select(Meter, PlanCharge)
+        .join(PlanCharge, and_(PlanCharge.meter_id == Meter.id, PlanCharge.plan_id.in_(plan_ids)))
+        .order_by(PlanCharge.plan_id, Meter.code, PlanCharge.currency)
+    )
+    pairs = [(meter, charge) for meter, charge in rows]
+    return {plan_id: tuple(group) for plan_id, group in groupby(pairs, key=lambda pair: pair[1].plan_id)}

@@ -17,13 +17,41 @@ from billing.errors import NotFound
 from models.invoices import Invoice, InvoiceLine
 
 # Frozen: a name added here changes the hash of every invoice that was ever finalized.
-_INVOICE_FIELDS = tuple(
-    "number kind subscription_id period_start_at period_end_at currency subtotal_minor discount_minor "
-    "tax_minor credit_minor total_minor tax_name tax_percentage tax_inclusive".split()
+_INVOICE_FIELDS = (
+    "number",
+    "kind",
+    "subscription_id",
+    "period_start_at",
+    "period_end_at",
+    "currency",
+    "subtotal_minor",
+    "discount_minor",
+    "tax_minor",
+    "credit_minor",
+    "total_minor",
+    "tax_name",
+    "tax_percentage",
+    "tax_inclusive",
 )
-_LINE_FIELDS = tuple(
-    "id key position kind product_id item_id meter_id description quantity unit_price currency amount_minor "
-    "discountable discount_minor tax_minor period_start_at period_end_at explanation".split()
+_LINE_FIELDS = (
+    "id",
+    "key",
+    "position",
+    "kind",
+    "product_id",
+    "item_id",
+    "meter_id",
+    "description",
+    "quantity",
+    "unit_price",
+    "currency",
+    "amount_minor",
+    "discountable",
+    "discount_minor",
+    "tax_minor",
+    "period_start_at",
+    "period_end_at",
+    "explanation",
 )
 _ROWS_PER_FETCH = 2_000
 

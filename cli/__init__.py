@@ -1,0 +1,1 @@
+"""The `dunlin` command and what a start on one machine needs."""

@@ -1,0 +1,1 @@
+"""Run the whole system on one machine: embedded servers, free ports, one process law."""

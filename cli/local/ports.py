@@ -1,0 +1,38 @@
+"""Choose TCP ports on the loopback interface."""
+
+import socket
+from collections.abc import Collection
+
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this loopback port and a server could."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: without it a port in TIME_WAIT from the previous run looks taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    # macOS lets a specific address bind beside somebody's wildcard listener: ask that listener too.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+        caller.settimeout(0.2)
+        return caller.connect_ex((LOOPBACK, port)) != 0
+
+
+def free_port(taken: Collection[int] = ()) -> int:
+    """A port the kernel says is free now and that is not in `taken`."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port not in taken:
+            return port
+
+
+def choose(preferred: int | None, taken: Collection[int] = ()) -> int:
+    """`preferred` when it is free and not in `taken`, else any free port."""
+    if preferred is not None and preferred not in taken and is_free(preferred):
+        return preferred
+    return free_port(taken)

@@ -1,4 +1,4 @@
-"""The catalog in SQL: adding what is missing, offers by code, the public listing."""
+"""The catalog in SQL: adding what is missing, offers by code, the public listing, ids at Stripe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,16 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from billing.bundles import saving_percent
+from billing.errors import Conflict
 from billing.money import Money
 from models.base import Base
 from models.catalog import (
     BundlePrice,
     BundleProduct,
+    Coupon,
     Meter,
     PlanCharge,
     PlanPrice,
@@ -23,11 +25,14 @@ from models.catalog import (
     ProductPlan,
     SubscriptionBundle,
 )
+from models.ops import StripeCall
+from models.organizations import TaxRate
 
 # Two seeds at once would both find a row missing; the number is arbitrary.
 _CATALOG_LOCK = 7_402_212
 
 Row = TypeVar("Row", bound=Base)
+StripeId = InstrumentedAttribute[str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,3 +277,55 @@ def _charges_by_plan(
     )
     pairs = [(meter, charge) for meter, charge in rows]
     return {plan_id: tuple(group) for plan_id, group in groupby(pairs, key=lambda pair: pair[1].plan_id)}
+
+
+def all_products(session: Session) -> Sequence[Product]:
+    """Every product, by code."""
+    return session.execute(select(Product).order_by(Product.code)).scalars().all()
+
+
+def all_prices(session: Session) -> list[tuple[PlanPrice, ProductPlan, Product]]:
+    """Every price of every plan version, with what it prices."""
+    rows = session.execute(
+        select(PlanPrice, ProductPlan, Product)
+        .join(ProductPlan, PlanPrice.plan_id == ProductPlan.id)
+        .join(Product, ProductPlan.product_id == Product.id)
+        .order_by(ProductPlan.code, ProductPlan.version, PlanPrice.currency, PlanPrice.interval)
+    )
+    return [(price, plan, product) for price, plan, product in rows]
+
+
+def all_bundles(session: Session) -> list[BundleListing]:
+    """Every bundle, public or not, by code."""
+    bundles = session.execute(select(SubscriptionBundle).order_by(SubscriptionBundle.code)).scalars().all()
+    return [bundle_listing(session, bundle) for bundle in bundles]
+
+
+def all_coupons(session: Session) -> Sequence[Coupon]:
+    """Every coupon that is still given out, by code."""
+    return session.execute(select(Coupon).where(Coupon.active).order_by(Coupon.code)).scalars().all()
+
+
+def all_tax_rates(session: Session) -> Sequence[TaxRate]:
+    """Every tax rate in use, by code."""
+    return session.execute(select(TaxRate).where(TaxRate.active).order_by(TaxRate.code)).scalars().all()
+
+
+def give_stripe_id(session: Session, column: StripeId, row_id: UUID, stripe_id: str) -> None:
+    """Set a row's empty Stripe id. Who comes second with the same id changes nothing.
+
+    Raises: Conflict when the row has another id: one object of ours would be two at Stripe.
+    """
+    row_type = column.class_
+    row = session.execute(select(row_type).where(row_type.id == row_id).with_for_update()).scalar_one()
+    present = getattr(row, column.key)
+    if present not in (None, stripe_id):
+        raise Conflict(f"{row_type.__name__} {row_id} is {present} at Stripe, and not {stripe_id}")
+    setattr(row, column.key, stripe_id)
+
+
+def intention_by_key(session: Session, idempotency_key: str) -> StripeCall | None:
+    """What was, or is to be, said to Stripe under this key."""
+    return session.execute(
+        select(StripeCall).where(StripeCall.idempotency_key == idempotency_key)
+    ).scalar_one_or_none()

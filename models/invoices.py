@@ -46,7 +46,7 @@ class Invoice(Base):
         CheckConstraint("total_minor = subtotal_minor - discount_minor + tax_minor - credit_minor", "total"),
         CheckConstraint("paid_minor >= 0 AND paid_minor <= total_minor", "paid"),
         CheckConstraint("(status = 'draft') = (finalized_at IS NULL)", "finalized"),
-        CheckConstraint("(number IS NULL) = (finalized_at IS NULL)", "numbered"),
+        CheckConstraint("finalized_at IS NULL OR number IS NOT NULL", "numbered"),
         Index("ix_invoices_status", "organization_id", "status"),
         {"schema": TENANT},
     )

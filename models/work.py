@@ -23,12 +23,18 @@ MAX_ATTEMPTS = 5
 class ClaimedJob:
     id: UUID
     kind: str
+    unique_key: str
     organization_id: UUID | None
     subject_id: UUID | None
     clock_id: UUID | None
     due_at: datetime
     attempts: int
     deferrals: int
+
+    @property
+    def number(self) -> int:
+        """The number at the end of the key, for jobs that are counted."""
+        return int(self.unique_key.rpartition(":")[2])
 
 
 def add_job(session: Session, job: Job) -> UUID | None:
@@ -53,7 +59,7 @@ _CLAIM_JOB = text(
     WHERE id = :id AND attempts < :max_attempts
       AND ((state = 'queued' AND not_before_at <= clock_timestamp())
            OR (state = 'running' AND lease_until_at < clock_timestamp()))
-    RETURNING id, kind, organization_id, subject_id, clock_id, due_at, attempts, deferrals
+    RETURNING id, kind, unique_key, organization_id, subject_id, clock_id, due_at, attempts, deferrals
     """
 )
 

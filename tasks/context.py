@@ -40,7 +40,7 @@ class Context:
     def system(self) -> Iterator["Unit"]:
         """A transaction outside any organization, on wall time."""
         with self.database.system() as session:
-            unit = Unit(session=session, now=self.wall())
+            unit = Unit(session=session, now=self.wall(), settings=self.settings)
             yield unit
         self._ring(unit)
 
@@ -55,7 +55,7 @@ class Context:
             if organization is None:
                 raise NotFound("no such organization")
             now = now_for(session, organization, self.wall())
-            unit = TenantUnit(session=session, now=now, organization=organization)
+            unit = TenantUnit(session=session, now=now, settings=self.settings, organization=organization)
             yield unit
         self._ring(unit)
 
@@ -71,20 +71,24 @@ class Unit:
 
     session: Session
     now: datetime
+    settings: Settings
     rings: list[tuple[str, str | None]] = field(default_factory=list)
 
     def ring(self, task: str, subject: str | None = None) -> None:
         if (task, subject) not in self.rings:
             self.rings.append((task, subject))
 
-    def enqueue(self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None) -> None:
-        """Add a system job (on the wall clock) once per `key`."""
-        self._add(Job(kind=kind, unique_key=f"{kind}:{key}", subject_id=subject_id, due_at=due_at or self.now))
+    def enqueue(
+        self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None
+    ) -> UUID | None:
+        """Add a system job (on the wall clock) once per `key`. Returns its id, None when it was there."""
+        return self._add(Job(kind=kind, unique_key=f"{kind}:{key}", subject_id=subject_id, due_at=due_at or self.now))
 
-    def _add(self, job: Job) -> None:
+    def _add(self, job: Job) -> UUID | None:
         job_id = work.add_job(self.session, job)
         if job_id is not None and job.due_at <= self.now:
             self.ring(job.kind, str(job_id))
+        return job_id
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,9 +97,11 @@ class TenantUnit(Unit):
 
     organization: Organization
 
-    def enqueue(self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None) -> None:
+    def enqueue(
+        self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None
+    ) -> UUID | None:
         """Add a job of this organization, due on its own clock, once per `key`."""
-        self._add(
+        return self._add(
             Job(
                 kind=kind,
                 unique_key=f"{kind}:{key}",

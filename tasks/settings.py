@@ -1,10 +1,10 @@
 """Everything that the environment decides, read once by each process."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Self
+from typing import Any, Self
 
 from billing.dunning import DunningPolicy
 from billing.errors import BillingError
@@ -91,7 +91,7 @@ def _days_or_never(value: str) -> timedelta | None:
     return None if value == "never" else _days(value)
 
 
-_OPTIONAL = {
+_OPTIONAL: dict[str, tuple[str, Callable[[str], Any]]] = {
     "STRIPE_API_BASE": ("stripe_api_base", str),
     "STRIPE_PUBLISHABLE_KEY": ("stripe_publishable_key", str),
     "STRIPE_CALLS_PER_SECOND": ("stripe_calls_per_second", int),
@@ -110,8 +110,8 @@ _OPTIONAL = {
 }
 
 
-def _present(environ: Mapping[str, str]) -> dict[str, object]:
-    values: dict[str, object] = {}
+def _present(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for name, (attribute, convert) in _OPTIONAL.items():
         if raw := environ.get(name, ""):
             try:

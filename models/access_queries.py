@@ -1,0 +1,88 @@
+"""What the access check reads: the held plan, the unpaid invoices, the running period's usage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from models.catalog import Product
+from models.invoices import DunningCase
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPlan:
+    """The plan by which an organization has a product; the best of several subscriptions."""
+
+    subscription_id: UUID
+    status: str
+    item_id: UUID
+    period_start_at: datetime
+    features: list[Any]
+    limits: dict[str, Any]
+
+
+def product_id(session: Session, code: str) -> UUID | None:
+    return session.execute(select(Product.id).where(Product.code == code)).scalar_one_or_none()
+
+
+_HELD = text(
+    """
+    SELECT s.id, s.status, i.id, s.current_period_start_at, p.features, p.limits
+    FROM tenant.subscription_items i
+    JOIN tenant.product_subscriptions s ON s.organization_id = i.organization_id AND s.id = i.subscription_id
+    JOIN catalog.product_plans p ON p.id = i.plan_id
+    JOIN catalog.plan_tiers t ON t.id = p.tier_id
+    WHERE i.organization_id = :organization_id AND i.product_id = :product_id
+    ORDER BY (s.status IN ('trialing', 'active', 'past_due')) DESC, (s.status = 'paused') DESC, t.rank DESC, s.id DESC
+    LIMIT 1
+    """
+)
+
+
+def held_plan(session: Session, organization_id: UUID, product: UUID) -> HeldPlan | None:
+    row = session.execute(_HELD, {"organization_id": organization_id, "product_id": product}).one_or_none()
+    return HeldPlan(*row) if row else None
+
+
+def unpaid_since(session: Session, organization_id: UUID, subscription_id: UUID) -> Sequence[datetime]:
+    """The first failures of the subscription's invoices that are still pursued."""
+    return (
+        session.execute(
+            select(DunningCase.first_failed_at).where(
+                DunningCase.organization_id == organization_id,
+                DunningCase.subscription_id == subscription_id,
+                DunningCase.state == "open",
+            )
+        )
+        .scalars()
+        .all()
+    )
+
+
+_USAGE = text(
+    """
+    SELECT m.code, sum(r.quantity)
+    FROM tenant.usage_records r JOIN catalog.meters m ON m.id = r.meter_id
+    WHERE r.organization_id = :organization_id AND r.subscription_id = :subscription_id
+      AND r.item_id = :item_id AND r.occurred_at >= :start_at
+    GROUP BY m.code
+    """
+)
+
+
+def usage_of_period(session: Session, organization_id: UUID, held: HeldPlan) -> dict[str, str]:
+    """Metric -> quantity of the running period, as decimal text."""
+    rows = session.execute(
+        _USAGE,
+        {
+            "organization_id": organization_id,
+            "subscription_id": held.subscription_id,
+            "item_id": held.item_id,
+            "start_at": held.period_start_at,
+        },
+    )
+    return {code: f"{quantity.normalize():f}" for code, quantity in rows}

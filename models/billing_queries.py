@@ -1,0 +1,198 @@
+"""What invoicing, payments and dunning read of one organization, inside its transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from models.catalog import Meter, PlanCharge, PlanPrice, Product, ProductPlan
+from models.invoices import DunningCase, Invoice, InvoiceLine, Payment
+from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
+
+
+@dataclass(frozen=True, slots=True)
+class BilledItem:
+    """A subscription item with what it is sold by."""
+
+    item: SubscriptionItem
+    product: Product
+    plan: ProductPlan
+    price: PlanPrice
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredCharge:
+    charge: PlanCharge
+    meter: Meter
+
+
+def lock_subscription(session: Session, organization_id: UUID, subscription_id: UUID) -> ProductSubscription:
+    """The subscription, locked: usage that arrives now waits and then sees the closed window."""
+    return session.execute(
+        select(ProductSubscription)
+        .where(ProductSubscription.organization_id == organization_id, ProductSubscription.id == subscription_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).scalar_one()
+
+
+def subscription_by_stripe_id(
+    session: Session, organization_id: UUID, stripe_subscription_id: str
+) -> ProductSubscription | None:
+    return session.execute(
+        select(ProductSubscription).where(
+            ProductSubscription.organization_id == organization_id,
+            ProductSubscription.stripe_subscription_id == stripe_subscription_id,
+        )
+    ).scalar_one_or_none()
+
+
+def subscriptions(session: Session, organization_id: UUID) -> Sequence[ProductSubscription]:
+    return (
+        session.execute(
+            select(ProductSubscription)
+            .where(ProductSubscription.organization_id == organization_id)
+            .order_by(ProductSubscription.id)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def billed_items(session: Session, organization_id: UUID, subscription_id: UUID) -> list[BilledItem]:
+    rows = session.execute(
+        select(SubscriptionItem, Product, ProductPlan, PlanPrice)
+        .join(Product, Product.id == SubscriptionItem.product_id)
+        .join(ProductPlan, ProductPlan.id == SubscriptionItem.plan_id)
+        .join(PlanPrice, PlanPrice.id == SubscriptionItem.price_id)
+        .where(
+            SubscriptionItem.organization_id == organization_id,
+            SubscriptionItem.subscription_id == subscription_id,
+        )
+        .order_by(SubscriptionItem.position, SubscriptionItem.id)
+    )
+    return [BilledItem(*row) for row in rows]
+
+
+def metered_charges(session: Session, plan_id: UUID, currency: str) -> list[MeteredCharge]:
+    rows = session.execute(
+        select(PlanCharge, Meter)
+        .join(Meter, Meter.id == PlanCharge.meter_id)
+        .where(PlanCharge.plan_id == plan_id, PlanCharge.currency == currency)
+        .order_by(Meter.code)
+    )
+    return [MeteredCharge(*row) for row in rows]
+
+
+def invoice_by_stripe_id(session: Session, organization_id: UUID, stripe_invoice_id: str) -> Invoice | None:
+    return session.execute(
+        select(Invoice).where(
+            Invoice.organization_id == organization_id, Invoice.stripe_invoice_id == stripe_invoice_id
+        )
+    ).scalar_one_or_none()
+
+
+def invoice_for_period(
+    session: Session, subscription: ProductSubscription, kind: str, period_start_at: datetime
+) -> Invoice | None:
+    return session.execute(
+        select(Invoice).where(
+            Invoice.organization_id == subscription.organization_id,
+            Invoice.subscription_id == subscription.id,
+            Invoice.period_start_at == period_start_at,
+            Invoice.kind == kind,
+        )
+    ).scalar_one_or_none()
+
+
+def open_invoices(session: Session, organization_id: UUID) -> Sequence[Invoice]:
+    return (
+        session.execute(
+            select(Invoice)
+            .where(Invoice.organization_id == organization_id, Invoice.status == "open")
+            .order_by(Invoice.finalized_at)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def lines(session: Session, invoice: Invoice) -> Sequence[InvoiceLine]:
+    return (
+        session.execute(
+            select(InvoiceLine)
+            .where(InvoiceLine.organization_id == invoice.organization_id, InvoiceLine.invoice_id == invoice.id)
+            .order_by(InvoiceLine.position)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def payments(session: Session, invoice: Invoice) -> Sequence[Payment]:
+    return (
+        session.execute(
+            select(Payment)
+            .where(Payment.organization_id == invoice.organization_id, Payment.invoice_id == invoice.id)
+            .order_by(Payment.attempt)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def dunning_case(session: Session, invoice: Invoice) -> DunningCase | None:
+    return session.execute(
+        select(DunningCase).where(
+            DunningCase.organization_id == invoice.organization_id, DunningCase.invoice_id == invoice.id
+        )
+    ).scalar_one_or_none()
+
+
+def open_cases(session: Session, organization_id: UUID, subscription_id: UUID | None = None) -> Sequence[DunningCase]:
+    statement = select(DunningCase).where(
+        DunningCase.organization_id == organization_id, DunningCase.state == "open"
+    )
+    if subscription_id is not None:
+        statement = statement.where(DunningCase.subscription_id == subscription_id)
+    return session.execute(statement.order_by(DunningCase.first_failed_at)).scalars().all()
+
+
+def payment_methods(session: Session, organization_id: UUID) -> Sequence[PaymentMethod]:
+    return (
+        session.execute(
+            select(PaymentMethod)
+            .where(PaymentMethod.organization_id == organization_id, PaymentMethod.detached_at.is_(None))
+            .order_by(PaymentMethod.attached_at)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def payment_method_by_stripe_id(session: Session, organization_id: UUID, stripe_id: str) -> PaymentMethod | None:
+    return session.execute(
+        select(PaymentMethod).where(
+            PaymentMethod.organization_id == organization_id, PaymentMethod.stripe_payment_method_id == stripe_id
+        )
+    ).scalar_one_or_none()
+
+
+def next_invoice_number(session: Session, organization_id: UUID) -> int:
+    """The next place in the organization's sequence; the row stays locked until this transaction ends.
+
+    Gap-free, because a transaction that rolls back takes its number with it.
+    """
+    return int(
+        session.execute(
+            text(
+                "INSERT INTO tenant.invoice_sequences (organization_id, last_number) VALUES (:organization_id, 1) "
+                "ON CONFLICT (organization_id) DO UPDATE SET last_number = invoice_sequences.last_number + 1 "
+                "RETURNING last_number"
+            ),
+            {"organization_id": organization_id},
+        ).scalar_one()
+    )

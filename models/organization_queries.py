@@ -1,0 +1,42 @@
+"""Finding organizations: by id, slug, external id, or their customer at Stripe."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from models.organizations import Organization, TaxRate, TestClock
+
+
+def by_reference(session: Session, reference: str) -> Organization | None:
+    """The organization whose id, slug or external id is `reference`, tried in that sequence."""
+    try:
+        found = session.get(Organization, UUID(reference))
+    except ValueError:
+        found = None
+    if found is not None:
+        return found
+    named = session.execute(
+        select(Organization).where(or_(Organization.slug == reference, Organization.external_id == reference))
+    ).scalars()
+    # A slug of one may be the external id of another: the slug wins.
+    return min(named, key=lambda organization: organization.slug != reference, default=None)
+
+
+def by_customer(session: Session, stripe_customer_id: str) -> Organization | None:
+    return session.execute(
+        select(Organization).where(Organization.stripe_customer_id == stripe_customer_id)
+    ).scalar_one_or_none()
+
+
+def on_clock(session: Session, clock_id: UUID) -> Sequence[Organization]:
+    return session.execute(select(Organization).where(Organization.test_clock_id == clock_id)).scalars().all()
+
+
+def clock_by_stripe_id(session: Session, stripe_clock_id: str) -> TestClock | None:
+    return session.execute(select(TestClock).where(TestClock.stripe_clock_id == stripe_clock_id)).scalar_one_or_none()
+
+
+def tax_rate_by_code(session: Session, code: str) -> TaxRate | None:
+    return session.execute(select(TaxRate).where(TaxRate.code == code, TaxRate.active)).scalar_one_or_none()

@@ -1,0 +1,40 @@
+"""What a product should let an organization do: computed from invoices, each time it is asked."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from billing.access import UnpaidInvoice, decide
+from billing.errors import NotFound
+from models import access_queries
+from tasks.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class AccessAnswer:
+    """`access` is full, grace, suspended or none; `until` is when it changes without a payment."""
+
+    access: str
+    until: datetime | None
+    features: list[Any]
+    limits: dict[str, Any]
+    usage: dict[str, str]
+
+
+def access(context: Context, organization_id: UUID, product_code: str) -> AccessAnswer:
+    """The organization's access to one product. Raises NotFound for an unknown product."""
+    with context.tenant(organization_id) as unit:
+        product_id = access_queries.product_id(unit.session, product_code)
+        if product_id is None:
+            raise NotFound("no such product")
+        held = access_queries.held_plan(unit.session, organization_id, product_id)
+        if held is None:
+            return AccessAnswer("none", None, [], {}, {})
+        unpaid = [
+            UnpaidInvoice(first_failed_at)
+            for first_failed_at in access_queries.unpaid_since(unit.session, organization_id, held.subscription_id)
+        ]
+        decision = decide(held.status, unpaid, unit.settings.dunning_policy, unit.now)
+        usage = access_queries.usage_of_period(unit.session, organization_id, held)
+    return AccessAnswer(decision.access.value, decision.until, held.features, held.limits, usage)

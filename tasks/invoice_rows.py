@@ -1,0 +1,128 @@
+"""Writing invoices: the draft row, its lines and totals, its number and its seal."""
+
+import logging
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from uuid import UUID
+
+from billing.invoicing import InvoiceDraft, next_number
+from billing.keys import line_id
+from billing.periods import Period
+from models import billing_queries, invoice_hash
+from models.invoices import Invoice, InvoiceLine
+from models.subscriptions import ProductSubscription
+from tasks import notifications
+from tasks.context import TenantUnit
+from tasks.rating import RatedLine
+
+log = logging.getLogger("dunlin.invoices")
+
+
+def draft(
+    unit: TenantUnit,
+    subscription: ProductSubscription,
+    kind: str,
+    period: Period,
+    window: timedelta = timedelta(0),
+) -> Invoice:
+    """The one invoice of this subscription, period and kind: found, or made as an empty draft."""
+    found = billing_queries.invoice_for_period(unit.session, subscription, kind, period.start)
+    if found is not None:
+        return found
+    invoice = Invoice(
+        organization_id=unit.organization.id,
+        subscription_id=subscription.id,
+        kind=kind,
+        period_start_at=period.start,
+        period_end_at=period.end,
+        currency=subscription.currency,
+        status="draft",
+        window_closes_at=period.end + window,
+        created_at=unit.now,
+        **{f"{name}_minor": 0 for name in ("subtotal", "discount", "tax", "credit", "total", "paid")},
+    )
+    unit.session.add(invoice)
+    unit.session.flush()
+    return invoice
+
+
+def fill(unit: TenantUnit, invoice: Invoice, rated: list[RatedLine], built: InvoiceDraft) -> None:
+    """Write the lines and totals of a draft. The draft's lines stand in the same sequence as `rated`."""
+    for position, (line, source) in enumerate(zip(built.lines, rated, strict=True), start=1):
+        unit.session.add(
+            InvoiceLine(
+                organization_id=unit.organization.id,
+                id=line_id(unit.organization.id, invoice.id, line.key),
+                invoice_id=invoice.id,
+                subscription_id=invoice.subscription_id,
+                key=line.key,
+                position=position,
+                kind=line.kind.value,
+                product_id=source.product_id,
+                item_id=source.item_id,
+                meter_id=source.meter_id,
+                description=line.description,
+                quantity=decimal(line.quantity),
+                unit_price=None if line.unit_price is None else decimal(line.unit_price),
+                currency=invoice.currency,
+                amount_minor=line.amount.minor,
+                discountable=line.discountable,
+                discount_minor=line.discount.minor if line.discount else 0,
+                tax_minor=line.tax.minor if line.tax else 0,
+                period_start_at=line.period.start,
+                period_end_at=line.period.end,
+                explanation=line.explanation,
+            )
+        )
+    invoice.subtotal_minor = built.subtotal.minor
+    invoice.discount_minor = built.discount.minor
+    invoice.tax_minor = built.tax.minor
+    invoice.credit_minor = built.credit.minor
+    invoice.total_minor = built.total.minor
+    invoice.rated_at = unit.now
+    unit.session.flush()
+
+
+def number(unit: TenantUnit, invoice: Invoice) -> None:
+    """Finalize: the next number of the organization, the seal, and from here on no change."""
+    sequence = billing_queries.next_invoice_number(unit.session, unit.organization.id)
+    invoice.number = next_number(unit.organization.slug.upper(), sequence)
+    unit.session.flush()
+    seal = invoice_hash.content_hash(unit.session, unit.organization.id, invoice.id)
+    invoice.content_hash = seal
+    invoice.finalized_at = unit.now
+    invoice.status = "open"
+    unit.session.flush()
+    notifications.write(unit, "invoice.finalized", str(invoice.id), invoice_content(invoice))
+
+
+def park(unit: TenantUnit, invoice: Invoice, reason: str) -> None:
+    """Stop an invoice until a person looked: it is neither finalized nor charged."""
+    log.error("invoice %s is parked: %s", invoice.id, reason)
+    invoice.parked_at, invoice.parked_reason = unit.now, reason
+    notifications.write(unit, "invoice.parked", str(invoice.id), {"invoice_id": str(invoice.id), "reason": reason})
+
+
+def invoice_content(invoice: Invoice) -> dict[str, object]:
+    """What mails and outbound webhooks say of an invoice."""
+    return {
+        "invoice_id": str(invoice.id),
+        "number": invoice.number,
+        "currency": invoice.currency,
+        "total_minor": invoice.total_minor,
+        "hosted_invoice_url": invoice.hosted_invoice_url,
+    }
+
+
+def find(unit: TenantUnit, invoice_id: UUID) -> Invoice:
+    return unit.session.get_one(Invoice, (unit.organization.id, invoice_id), populate_existing=True)
+
+
+def exact(number: Decimal) -> Fraction:
+    return Fraction(number)
+
+
+def decimal(number: Fraction) -> Decimal:
+    """A fraction as the 12 decimals that a column holds."""
+    return round(Decimal(number.numerator) / Decimal(number.denominator), 12)

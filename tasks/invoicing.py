@@ -1,0 +1,229 @@
+"""The life of a draft: take over, close the window, rate, push, compare, finalize.
+
+Every step looks at what is already done, so a job that died anywhere goes on from there.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from billing.invoicing import InvoiceDraft, build_invoice
+from billing.keys import stripe_key
+from billing.money import Money
+from billing.periods import Interval, Period, period_at
+from gateway import requests, translate
+from gateway.errors import Refused
+from gateway.translate import InvoiceFacts
+from models import billing_queries, usage_billing
+from models.invoices import Invoice, InvoiceLine
+from models.subscriptions import ProductSubscription
+from models.work import ClaimedJob
+from tasks import invoice_rows, mirroring, payments, rating
+from tasks.context import Context, TenantUnit
+from tasks.queue import TryLater, job
+from tasks.rating import RatedLine
+from tasks.stripe_calls import call
+from tasks.subscriptions import stripe_tax_rates
+
+# Stripe's own lines carry these charges on a cycle draft; everything else we add.
+_STRIPES_OWN = ("recurring", "seats")
+
+
+@job("invoicing.close_period", queue="invoicing")
+def close_period(context: Context, claimed: ClaimedJob) -> None:
+    """The period is over: find the draft that Stripe made for it, should its webhook be lost."""
+    assert claimed.organization_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization_id, claimed.subject_id))
+        boundary_at = claimed.due_at
+        period = mirroring.closed_period(subscription, boundary_at)
+        known = period and billing_queries.invoice_for_period(unit.session, subscription, "cycle", period.start)
+    if subscription.ended_at is not None or known:
+        return
+    listed = context.gateway.list("invoice", {"subscription": subscription.stripe_subscription_id})
+    for found in map(translate.invoice, listed):
+        if found.billing_reason == "subscription_cycle" and found.period_end_at == boundary_at:
+            mirroring.observe(context, claimed.organization_id, found)
+            return
+    fetched = context.gateway.fetch("subscription", str(subscription.stripe_subscription_id))
+    if fetched["status"] not in ("canceled", "paused", "incomplete_expired"):
+        raise TryLater(f"Stripe has no draft for the period that ended at {boundary_at:%Y-%m-%d %H:%M} yet")
+
+
+@job("invoicing.take_over", queue="stripe")
+def take_over(context: Context, claimed: ClaimedJob) -> None:
+    """Before anything else, keep Stripe from finalizing and charging the draft by itself."""
+    assert claimed.organization_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        invoice = invoice_rows.find(unit, _subject(claimed))
+    request = requests.take_over_invoice(str(invoice.stripe_invoice_id))
+    try:
+        call(context, request, stripe_key("take_over", invoice.id), claimed.organization_id)
+    except Refused:
+        # Too late: Stripe finalized it. `bill` sees that and puts the usage on an invoice of its own.
+        pass
+    with context.tenant(claimed.organization_id) as unit:
+        invoice = invoice_rows.find(unit, invoice.id)
+        if invoice.rated_at is None:
+            invoice.window_closes_at = invoice.period_end_at + context.settings.collection_window
+        unit.enqueue("invoicing.bill", str(invoice.id), subject_id=invoice.id, due_at=invoice.window_closes_at)
+
+
+@job("invoicing.close_final_period", queue="invoicing")
+def close_final_period(context: Context, claimed: ClaimedJob) -> None:
+    """The subscription has ended: its last usage goes on an invoice that we build ourselves."""
+    assert claimed.organization_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization_id, claimed.subject_id))
+        assert subscription.ended_at is not None
+        if not _is_metered(unit, subscription):
+            return
+        period = Period(subscription.current_period_start_at, subscription.ended_at)
+        window = context.settings.collection_window
+        invoice = invoice_rows.draft(unit, subscription, "final", period, window)
+        unit.enqueue("invoicing.bill", str(invoice.id), subject_id=invoice.id, due_at=invoice.window_closes_at)
+
+
+@job("invoicing.bill_late_usage", queue="invoicing")
+def bill_late_usage(context: Context, claimed: ClaimedJob) -> None:
+    """Late usage of a subscription that will have no further invoice: one of our own."""
+    assert claimed.organization_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization_id, claimed.subject_id))
+        if not usage_billing.late_groups(unit.session, unit.organization.id, subscription.id):
+            return
+        invoice = invoice_rows.draft(unit, subscription, "adjustment", Period(claimed.due_at, claimed.due_at))
+        unit.enqueue("invoicing.bill", str(invoice.id), subject_id=invoice.id)
+
+
+@job("invoicing.bill", queue="invoicing")
+def bill(context: Context, claimed: ClaimedJob) -> None:
+    """Rate a draft, put it on Stripe, compare both totals, finalize, and have it collected."""
+    assert claimed.organization_id is not None
+    organization_id, invoice_id = claimed.organization_id, _subject(claimed)
+    with context.tenant(organization_id) as unit:
+        invoice = invoice_rows.find(unit, invoice_id)
+        if invoice.status != "draft" or invoice.parked_at is not None or unit.organization.parked_at is not None:
+            return
+    missed = invoice.kind == "cycle" and _window_missed(context, invoice)
+    with context.tenant(organization_id) as unit:
+        if invoice.rated_at is None:
+            _rate(unit, invoice_rows.find(unit, invoice_id), missed=missed)
+    facts = _pushed(context, organization_id, invoice_id)
+    with context.tenant(organization_id) as unit:
+        invoice = invoice_rows.find(unit, invoice_id)
+        if (sentence := _disagreement(invoice, facts)) is not None:
+            invoice_rows.park(unit, invoice, sentence)
+            return
+    _finalize(context, organization_id, invoice_id, facts)
+
+
+def _window_missed(context: Context, invoice: Invoice) -> bool:
+    fetched = context.gateway.fetch("invoice", str(invoice.stripe_invoice_id))
+    return bool(fetched["status"] != "draft")
+
+
+def _rate(unit: TenantUnit, invoice: Invoice, *, missed: bool) -> None:
+    """Close the usage window and write the lines, in one transaction with the usage that they take."""
+    subscription = billing_queries.lock_subscription(unit.session, unit.organization.id, invoice.subscription_id)
+    closed = Period(invoice.period_start_at, invoice.period_end_at)
+    rated: list[RatedLine] = []
+    if invoice.kind == "cycle":
+        rated += rating.recurring_lines(unit, subscription, _next_period(subscription, invoice))
+    if missed:
+        # Stripe finalized its recurring lines without us: they stand, the usage gets its own invoice.
+        own = invoice_rows.draft(unit, subscription, "adjustment", closed)
+        unit.enqueue("invoicing.bill", str(own.id), subject_id=own.id)
+    else:
+        rated += rating.usage_lines(unit, subscription, invoice, closed)
+        rated += rating.late_lines(unit, subscription, invoice)
+        subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
+    invoice_rows.fill(unit, invoice, rated, _built(unit, subscription, invoice, rated))
+
+
+def _next_period(subscription: ProductSubscription, invoice: Invoice) -> Period:
+    """The period that a cycle invoice charges in advance: the one that begins where it closes."""
+    return period_at(subscription.anchor_at, Interval(subscription.interval), invoice.period_end_at)
+
+
+def _built(
+    unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice, rated: Sequence[RatedLine]
+) -> InvoiceDraft:
+    currency = subscription.currency
+    # The bundle's discount belongs to recurring charges, which only a cycle invoice carries.
+    discount = Money(subscription.discount_minor if invoice.kind == "cycle" else 0, currency)
+    tax = mirroring.tax_terms(unit)
+    if tax is not None:
+        invoice.tax_name, invoice.tax_inclusive = tax.name, tax.inclusive
+        invoice.tax_percentage = invoice_rows.decimal(tax.percentage)
+    return build_invoice([line.draft for line in rated], currency, discount, tax, Money.zero(currency))
+
+
+def _pushed(context: Context, organization_id: UUID, invoice_id: UUID) -> InvoiceFacts:
+    """Put what Stripe does not have yet on its draft. Returns the draft as Stripe then has it."""
+    with context.tenant(organization_id) as unit:
+        invoice = invoice_rows.find(unit, invoice_id)
+        lines = billing_queries.lines(unit.session, invoice)
+        tax_rates = stripe_tax_rates(unit)
+        customer_id = str(unit.organization.stripe_customer_id)
+    if invoice.stripe_invoice_id is None:
+        metadata = {"invoice_id": str(invoice_id), "kind": invoice.kind}
+        request = requests.create_invoice(customer_id, invoice.currency, metadata, tax_rates)
+        made = call(context, request, stripe_key("invoice", invoice_id), organization_id)
+        with context.tenant(organization_id) as unit:
+            invoice = invoice_rows.find(unit, invoice_id)
+            invoice.stripe_invoice_id = str(made["id"])
+    added = [line for line in lines if invoice.kind != "cycle" or line.kind not in _STRIPES_OWN]
+    if added and invoice.pushed_at is None:
+        request = requests.add_lines(str(invoice.stripe_invoice_id), [_stripe_line(line) for line in added])
+        call(context, request, stripe_key("lines", invoice_id), organization_id)
+    with context.tenant(organization_id) as unit:
+        invoice_rows.find(unit, invoice_id).pushed_at = unit.now
+    return translate.invoice(context.gateway.fetch("invoice", str(invoice.stripe_invoice_id)))
+
+
+def _stripe_line(line: InvoiceLine) -> requests.Line:
+    return {
+        "description": line.description,
+        "amount_minor": line.amount_minor,
+        "period_start": int(line.period_start_at.timestamp()),
+        "period_end": int(line.period_end_at.timestamp()),
+        "discountable": line.discountable,
+        "metadata": {"line_id": str(line.id)},
+    }
+
+
+def _disagreement(invoice: Invoice, facts: InvoiceFacts) -> str | None:
+    ours = Money(invoice.total_minor, invoice.currency)
+    stripes = Money(facts.total_minor, facts.currency)
+    if ours == stripes:
+        return None
+    return f"our total is {ours.minor} {ours.currency} minor units, Stripe's is {stripes.minor} {stripes.currency}"
+
+
+def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: InvoiceFacts) -> None:
+    """Finalize at Stripe, then here; an invoice of nothing is paid by that, any other is collected."""
+    if facts.status == "draft":
+        request = requests.finalize_invoice(facts.id)
+        call(context, request, stripe_key("finalize", invoice_id), organization_id)
+        facts = translate.invoice(context.gateway.fetch("invoice", facts.id))
+    paid = payments.settled(context, facts) if facts.status == "paid" else []
+    with context.tenant(organization_id) as unit:
+        invoice = invoice_rows.find(unit, invoice_id)
+        invoice.hosted_invoice_url = facts.hosted_invoice_url
+        invoice_rows.number(unit, invoice)
+        if facts.status == "paid":
+            payments.record_paid(unit, invoice, paid, facts.paid_at or unit.now)
+        else:
+            unit.enqueue("payments.collect", f"{invoice.id}:first", subject_id=invoice.id)
+
+
+def _is_metered(unit: TenantUnit, subscription: ProductSubscription) -> bool:
+    return any(
+        billing_queries.metered_charges(unit.session, billed.plan.id, subscription.currency)
+        for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
+    )
+
+
+def _subject(claimed: ClaimedJob) -> UUID:
+    assert claimed.subject_id is not None
+    return claimed.subject_id

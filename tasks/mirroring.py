@@ -1,0 +1,152 @@
+"""What Stripe says of an invoice, applied to ours: new drafts, first invoices, money in, ends."""
+
+import logging
+from datetime import datetime
+from uuid import UUID
+
+from billing.invoicing import InvoiceDraft, TaxTerms, build_invoice, differences
+from billing.lifecycles import INVOICE_MOVES, InvoiceStatus, move
+from billing.money import Money
+from billing.periods import Interval, Period, period_at
+from gateway import translate
+from gateway.translate import InvoiceFacts
+from models import billing_queries
+from models.invoices import Invoice
+from models.organizations import TaxRate
+from models.subscriptions import ProductSubscription
+from models.work import ClaimedJob
+from tasks import dunning_cases, invoice_rows, payments, rating
+from tasks.context import Context, TenantUnit
+from tasks.queue import job
+
+log = logging.getLogger("dunlin.mirroring")
+
+_INSTANT = datetime.resolution
+
+
+@job("mirroring.observe_invoice", queue="stripe")
+def observe_latest(context: Context, claimed: ClaimedJob) -> None:
+    """Fetch and apply the first invoice of a subscription that has just been made."""
+    assert claimed.organization_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization_id, claimed.subject_id))
+    fetched = context.gateway.fetch(
+        "subscription", str(subscription.stripe_subscription_id), ["latest_invoice", "latest_invoice.payments"]
+    )
+    if latest := fetched.get("latest_invoice"):
+        observe(context, claimed.organization_id, translate.invoice(latest))
+
+
+def observe(context: Context, organization_id: UUID, facts: InvoiceFacts) -> None:
+    """Apply Stripe's present state of an invoice. The caller holds the organization's lock."""
+    paid = payments.settled(context, facts) if facts.status == "paid" else []
+    failed = payments.failed(context, facts) if facts.status == "open" else None
+    with context.tenant(organization_id) as unit:
+        invoice = find(unit, facts)
+        if invoice is None:
+            invoice = _adopt(unit, facts)
+        if invoice is None or invoice.status == "draft":
+            return  # a draft moves on by its own job, which the adoption has started
+        if facts.status == "paid":
+            payments.record_paid(unit, invoice, paid, facts.paid_at or unit.now)
+        elif failed is not None and facts.billing_reason != "subscription_create":
+            payments.record_outside_failure(unit, invoice, failed)
+        else:
+            _record_end(unit, invoice, facts)
+
+
+def find(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:
+    """Our row of Stripe's invoice: by its id, or by the row that our own request named."""
+    found = billing_queries.invoice_by_stripe_id(unit.session, unit.organization.id, facts.id)
+    if found is None and "invoice_id" in facts.metadata:
+        found = unit.session.get(Invoice, (unit.organization.id, UUID(facts.metadata["invoice_id"])))
+    return found
+
+
+def _adopt(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:
+    """Make our row of an invoice that Stripe made by itself."""
+    subscription = None
+    if facts.subscription_id is not None:
+        subscription = billing_queries.subscription_by_stripe_id(
+            unit.session, unit.organization.id, facts.subscription_id
+        )
+    if subscription is None or facts.billing_reason not in ("subscription_create", "subscription_cycle"):
+        log.warning("Stripe's invoice %s (%s) is none of ours", facts.id, facts.billing_reason)
+        return None
+    if facts.billing_reason == "subscription_create":
+        return _adopt_first(unit, subscription, facts)
+    return adopt_cycle(unit, subscription, facts)
+
+
+def adopt_cycle(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice | None:
+    """Our draft for the period that Stripe's cycle invoice closes; one per period, however often it is seen."""
+    closed = closed_period(subscription, facts.period_end_at)
+    if closed is None:
+        log.error("Stripe's invoice %s ends at no boundary of subscription %s", facts.id, subscription.id)
+        return None
+    invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
+    invoice.stripe_invoice_id = facts.id
+    unit.enqueue("invoicing.take_over", str(invoice.id), subject_id=invoice.id)
+    return invoice
+
+
+def closed_period(subscription: ProductSubscription, boundary_at: datetime) -> Period | None:
+    """The usage period that ends at a boundary, from our own anchor; None when it is no boundary."""
+    if boundary_at == subscription.trial_end_at:
+        return Period(subscription.started_at, boundary_at)
+    interval = Interval(subscription.interval)
+    if boundary_at <= subscription.anchor_at or period_at(subscription.anchor_at, interval, boundary_at).start != boundary_at:
+        return None
+    previous = period_at(subscription.anchor_at, interval, boundary_at - _INSTANT)
+    return Period(max(previous.start, subscription.started_at), boundary_at)
+
+
+def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice:
+    """The invoice that Stripe finalized when the subscription began: compared, then numbered."""
+    period = Period(subscription.started_at, subscription.trial_end_at or subscription.current_period_end_at)
+    in_trial = subscription.trial_end_at is not None
+    lines = rating.trial_lines if in_trial else rating.recurring_lines
+    rated = lines(unit, subscription, period)
+    discount = Money(0 if in_trial else subscription.discount_minor, subscription.currency)
+    draft = build_invoice(
+        [line.draft for line in rated],
+        subscription.currency,
+        discount,
+        tax_terms(unit),
+        Money.zero(subscription.currency),
+    )
+    invoice = invoice_rows.draft(unit, subscription, "first", Period(subscription.started_at, subscription.started_at))
+    invoice.stripe_invoice_id = facts.id
+    invoice.hosted_invoice_url = facts.hosted_invoice_url
+    invoice_rows.fill(unit, invoice, rated, draft)
+    invoice.pushed_at = unit.now
+    if difference := disagreement(draft, facts):
+        invoice_rows.park(unit, invoice, difference)
+    else:
+        invoice_rows.number(unit, invoice)
+    return invoice
+
+
+def disagreement(draft: InvoiceDraft, facts: InvoiceFacts) -> str | None:
+    """How Stripe's figures differ from ours, in a sentence; None when they agree to the minor unit."""
+    return differences(draft, Money(facts.total_minor, facts.currency))
+
+
+def tax_terms(unit: TenantUnit) -> TaxTerms | None:
+    """The tax on everything this organization is billed."""
+    organization = unit.organization
+    if organization.tax_rate_id is None or organization.tax_exempt != "none":
+        return None
+    rate = unit.session.get_one(TaxRate, organization.tax_rate_id)
+    return TaxTerms(invoice_rows.exact(rate.percentage), rate.inclusive, rate.name)
+
+
+def _record_end(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> None:
+    """Voided or given up, by us or by a person in Stripe's dashboard."""
+    if facts.status not in ("void", "uncollectible") or invoice.status == facts.status:
+        return
+    invoice.status = move(INVOICE_MOVES, InvoiceStatus(invoice.status), InvoiceStatus(facts.status)).value
+    invoice.closed_at = facts.voided_at or unit.now
+    case = billing_queries.dunning_case(unit.session, invoice)
+    if case is not None and case.state == "open":
+        dunning_cases.close(unit, case, "stopped", f"the invoice is {facts.status}")

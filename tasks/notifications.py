@@ -1,0 +1,48 @@
+"""What customers and products are told: a mail and an outbound webhook, written with their cause."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.invoices import Notification
+from tasks.context import TenantUnit
+
+_SUBJECTS = {
+    "invoice.finalized": "Your invoice {number}",
+    "invoice.paid": "Payment received for invoice {number}",
+    "invoice.parked": "An invoice needs a person's review",
+    "dunning.payment_failed": "We could not collect your payment",
+    "dunning.retry_planned": "We will try your card again",
+    "dunning.card_requested": "Please add a new card",
+    "dunning.retries_exhausted": "We could not collect your payment after several attempts",
+    "dunning.suspended": "Your access is suspended until payment",
+    "dunning.recovered": "Thank you: your payment has arrived",
+    "dunning.stopped": "We have stopped collecting this invoice",
+    "access.changed": "Your access has changed",
+}
+# Only staff need to know of these.
+_INTERNAL = frozenset({"invoice.parked"})
+
+
+def write(unit: TenantUnit, kind: str, key: str, content: Mapping[str, Any]) -> None:
+    """Store the mail and the webhook of one happening; the key keeps a repeat from telling it twice."""
+    subject = _SUBJECTS[kind].format_map(_Blank(content))
+    recipients = {"webhook": "products"} if kind in _INTERNAL else {"mail": unit.organization.email, "webhook": "products"}
+    for channel, recipient in recipients.items():
+        unit.session.add(
+            Notification(
+                organization_id=unit.organization.id,
+                key=f"{kind}:{key}:{channel}",
+                channel=channel,
+                kind=kind,
+                recipient=recipient,
+                subject=subject,
+                content=dict(content),
+                state="kept",
+                created_at=unit.now,
+            )
+        )
+
+
+class _Blank(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return ""

@@ -1,0 +1,85 @@
+"""Payment methods: cards as Stripe describes them; a new card collects what is open at once."""
+
+from uuid import UUID
+
+from billing.errors import NotFound
+from billing.keys import stripe_key
+from gateway import requests, translate
+from gateway.translate import PaymentMethodFacts, SetupIntentFacts
+from models import billing_queries
+from models.base import new_id
+from models.subscriptions import PaymentMethod
+from tasks.context import Context, TenantUnit
+from tasks.organizations import ensure_customer
+from tasks.stripe_calls import call
+
+
+def setup_intent(context: Context, organization_id: UUID) -> SetupIntentFacts:
+    """Ask Stripe for a card form's secret; it goes to the browser and is stored nowhere."""
+    customer_id = ensure_customer(context, organization_id)
+    request = requests.create_setup_intent(customer_id, {"organization_id": str(organization_id)})
+    return translate.setup_intent(call(context, request, stripe_key("setup_intent", new_id()), organization_id))
+
+
+def attach(context: Context, organization_id: UUID, stripe_payment_method_id: str) -> PaymentMethod:
+    """Give the organization a card, make it the default, and retry what is open with it.
+
+    Raises: Declined when the bank refuses the card, Refused for an unknown one.
+    """
+    customer_id = ensure_customer(context, organization_id)
+    with context.database.organization_lock(organization_id):
+        attempt = new_id()
+        request = requests.attach_payment_method(stripe_payment_method_id, customer_id)
+        attached = call(context, request, stripe_key("attach", attempt), organization_id)
+        facts = translate.payment_method(attached)
+        default = requests.set_default_payment_method(customer_id, facts.id)
+        call(context, default, stripe_key("default_card", attempt), organization_id)
+        with context.tenant(organization_id) as unit:
+            method = record_attached(unit, facts)
+            make_default(unit, method)
+    return method
+
+
+def detach(context: Context, organization_id: UUID, payment_method_id: UUID) -> PaymentMethod:
+    """Take a card away, for ever. Raises NotFound."""
+    with context.tenant(organization_id) as unit:
+        method = unit.session.get(PaymentMethod, (organization_id, payment_method_id))
+    if method is None or method.detached_at is not None:
+        raise NotFound("no such payment method")
+    request = requests.detach_payment_method(method.stripe_payment_method_id)
+    call(context, request, stripe_key("detach", payment_method_id), organization_id)
+    with context.tenant(organization_id) as unit:
+        record_detached(unit, method.stripe_payment_method_id)
+    return method
+
+
+def record_attached(unit: TenantUnit, facts: PaymentMethodFacts) -> PaymentMethod:
+    """Store or refresh the card that Stripe describes."""
+    method = billing_queries.payment_method_by_stripe_id(unit.session, unit.organization.id, facts.id)
+    if method is None:
+        method = PaymentMethod(
+            organization_id=unit.organization.id, stripe_payment_method_id=facts.id, attached_at=unit.now
+        )
+        unit.session.add(method)
+    method.brand, method.last_four = facts.brand, facts.last4
+    method.exp_month, method.exp_year = facts.exp_month, facts.exp_year
+    method.detached_at = None
+    unit.session.flush()
+    return method
+
+
+def make_default(unit: TenantUnit, method: PaymentMethod) -> None:
+    """Make it the card that invoices are collected with, and collect what is open, once per card."""
+    if method.is_default:
+        return
+    for other in billing_queries.payment_methods(unit.session, unit.organization.id):
+        other.is_default = other.id == method.id
+    for invoice in billing_queries.open_invoices(unit.session, unit.organization.id):
+        unit.enqueue("payments.collect", f"{invoice.id}:card:{method.id}", subject_id=invoice.id)
+
+
+def record_detached(unit: TenantUnit, stripe_payment_method_id: str) -> None:
+    method = billing_queries.payment_method_by_stripe_id(unit.session, unit.organization.id, stripe_payment_method_id)
+    if method is not None and method.detached_at is None:
+        method.detached_at = unit.now
+        method.is_default = False

@@ -1,0 +1,169 @@
+"""Collecting an invoice, and recording money in. `invoice.paid` alone is money in."""
+
+from datetime import datetime
+from uuid import UUID
+
+from billing.dunning import Decline
+from billing.keys import stripe_key
+from billing.lifecycles import INVOICE_MOVES, InvoiceStatus, move
+from gateway import requests, translate
+from gateway.errors import Declined, Refused
+from gateway.translate import InvoiceFacts, PaymentFacts, PaymentIntentFacts
+from models import billing_queries
+from models.invoices import Invoice, Payment
+from models.work import ClaimedJob
+from tasks import dunning_cases, invoice_rows, notifications
+from tasks.context import Context, TenantUnit
+from tasks.queue import job
+from tasks.stripe_calls import call
+
+# Nothing that a bank said: there was no card to ask it about.
+_NO_CARD = Decline(code="no_payment_method", decline_code=None, advice_code="do_not_try_again")
+_UNFINISHED = ("pending", "unknown")
+
+
+@job("payments.collect", queue="stripe")
+def collect_invoice(context: Context, claimed: ClaimedJob) -> None:
+    """Attempt an open invoice once; who asks for it again must bring another job."""
+    assert claimed.organization_id is not None
+    assert claimed.subject_id is not None
+    collect(context, claimed.organization_id, claimed.subject_id)
+
+
+def collect(context: Context, organization_id: UUID, invoice_id: UUID, retry: int | None = None) -> None:
+    """One payment attempt. The caller holds the organization's lock.
+
+    The attempt's row is committed first and names the idempotency key: a job that died between
+    here and the bank's answer goes on with the same attempt. `retry` is the number of a scheduled
+    dunning retry, which is used up with the attempt.
+    """
+    with context.tenant(organization_id) as unit:
+        invoice = invoice_rows.find(unit, invoice_id)
+        payment = _attempt(unit, invoice, retry)
+    if payment is None:
+        return
+    try:
+        request = requests.pay_invoice(str(invoice.stripe_invoice_id))
+        reply = call(context, request, stripe_key("pay", invoice_id, payment.attempt), organization_id)
+    except Declined as declined:
+        decline = Decline(declined.code, declined.decline_code, declined.advice_code)
+        _record_failure(context, payment, decline, declined.payment_intent_id, declined.message)
+        return
+    except Refused:
+        # Somebody paid it in the meantime, on Stripe's page perhaps: what Stripe has now decides.
+        reply = context.gateway.fetch("invoice", str(invoice.stripe_invoice_id), ["payments"])
+        if reply["status"] != "paid":
+            raise
+    facts = translate.invoice(reply)
+    paid = settled(context, facts)
+    with context.tenant(organization_id) as unit:
+        record_paid(unit, invoice_rows.find(unit, invoice_id), paid, facts.paid_at or unit.now)
+
+
+def _attempt(unit: TenantUnit, invoice: Invoice, retry: int | None) -> Payment | None:
+    """The attempt to make now: the unfinished one, or a new one; None when there is nothing to collect."""
+    if invoice.status != "open" or invoice.parked_at is not None or unit.organization.parked_at is not None:
+        return None
+    made = billing_queries.payments(unit.session, invoice)
+    if made and made[-1].status in _UNFINISHED:
+        return made[-1]
+    case = billing_queries.dunning_case(unit.session, invoice)
+    if retry is not None:
+        if case is None or case.state != "open" or case.retries_done >= retry:
+            return None
+        case.retries_done, case.next_attempt_at = retry, None
+    payment = _new_payment(unit, invoice, len(made) + 1)
+    if not any(card.is_default for card in billing_queries.payment_methods(unit.session, unit.organization.id)):
+        _fail(unit, payment, _NO_CARD, "there is no payment method")
+        dunning_cases.record_failure(unit, invoice, payment, _NO_CARD)
+        return None
+    return payment
+
+
+def _new_payment(unit: TenantUnit, invoice: Invoice, attempt: int) -> Payment:
+    payment = Payment(
+        organization_id=unit.organization.id,
+        invoice_id=invoice.id,
+        attempt=attempt,
+        amount_minor=invoice.total_minor - invoice.paid_minor,
+        currency=invoice.currency,
+        status="pending",
+        attempted_at=unit.now,
+    )
+    unit.session.add(payment)
+    unit.session.flush()
+    return payment
+
+
+def _record_failure(
+    context: Context, attempted: Payment, decline: Decline, intent_id: str | None, message: str
+) -> None:
+    with context.tenant(attempted.organization_id) as unit:
+        payment = unit.session.get_one(Payment, (attempted.organization_id, attempted.id), populate_existing=True)
+        if payment.status not in _UNFINISHED:
+            return
+        payment.stripe_payment_intent_id = intent_id
+        _fail(unit, payment, decline, message)
+        dunning_cases.record_failure(unit, invoice_rows.find(unit, payment.invoice_id), payment, decline)
+
+
+def _fail(unit: TenantUnit, payment: Payment, decline: Decline, message: str) -> None:
+    payment.status, payment.settled_at = "failed", unit.now
+    payment.decline_code = decline.decline_code or decline.code
+    payment.decline_message = message
+    unit.session.flush()
+
+
+def settled(context: Context, facts: InvoiceFacts) -> list[PaymentFacts]:
+    """The payments at Stripe that paid this invoice; none for one of zero, or paid out of band."""
+    listed = context.gateway.list("invoice_payment", {"invoice": facts.id, "status": "paid"})
+    return [translate.payment(found) for found in listed]
+
+
+def failed(context: Context, facts: InvoiceFacts) -> PaymentIntentFacts | None:
+    """The last failed attempt that Stripe itself made on this open invoice; None when there is none."""
+    for found in context.gateway.list("invoice_payment", {"invoice": facts.id}):
+        intent_id = translate.payment(found).payment_intent_id
+        if intent_id is not None:
+            intent = translate.payment_intent(context.gateway.fetch("payment_intent", intent_id))
+            return intent if intent.decline is not None else None
+    return None
+
+
+def record_paid(unit: TenantUnit, invoice: Invoice, paid: list[PaymentFacts], paid_at: datetime) -> None:
+    """Money in: the payments that Stripe has become ours, the invoice is paid, its pursuit ends. Repeatable."""
+    for facts in paid:
+        _settle(unit, invoice, facts, paid_at)
+    if invoice.status == "paid":
+        return
+    invoice.status = move(INVOICE_MOVES, InvoiceStatus(invoice.status), InvoiceStatus.paid).value
+    invoice.paid_minor = invoice.total_minor
+    invoice.paid_at = invoice.closed_at = paid_at
+    notifications.write(unit, "invoice.paid", str(invoice.id), invoice_rows.invoice_content(invoice))
+    case = billing_queries.dunning_case(unit.session, invoice)
+    if case is not None and case.state == "open":
+        dunning_cases.close(unit, case, "recovered", "the invoice is paid")
+
+
+def _settle(unit: TenantUnit, invoice: Invoice, facts: PaymentFacts, paid_at: datetime) -> None:
+    """Find the attempt that Stripe's payment was, or record one that was made without us."""
+    made = billing_queries.payments(unit.session, invoice)
+    if any(row.status == "succeeded" and row.stripe_payment_intent_id == facts.payment_intent_id for row in made):
+        return
+    unfinished = made[-1] if made and made[-1].status in _UNFINISHED else None
+    payment = unfinished or _new_payment(unit, invoice, len(made) + 1)
+    payment.status, payment.settled_at = "succeeded", paid_at
+    payment.amount_minor = facts.amount_paid_minor
+    payment.stripe_payment_intent_id = facts.payment_intent_id
+    unit.session.flush()
+
+
+def record_outside_failure(unit: TenantUnit, invoice: Invoice, intent: PaymentIntentFacts) -> None:
+    """A failed attempt that Stripe made by itself; nothing to do when the attempts are ours."""
+    if intent.decline is None or billing_queries.payments(unit.session, invoice):
+        return
+    payment = _new_payment(unit, invoice, 1)
+    payment.stripe_payment_intent_id = intent.id
+    decline = Decline(intent.decline.code, intent.decline.decline_code, intent.decline.advice_code)
+    _fail(unit, payment, decline, "declined at Stripe's own attempt")
+    dunning_cases.record_failure(unit, invoice, payment, decline)

@@ -1,0 +1,336 @@
+"""Subscriptions: create, cancel, reactivate; and what Stripe says they are."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from billing.bundles import BundleMember, bundle_discount
+from billing.errors import Conflict, InvalidTerms, NotFound
+from billing.keys import stripe_key
+from billing.lifecycles import SUBSCRIPTION_MOVES, SubscriptionStatus, from_stripe_subscription_status, move
+from billing.money import Money
+from billing.periods import Interval, nth_boundary
+from gateway import requests, translate
+from gateway.translate import SubscriptionFacts
+from models import billing_queries, sale_queries
+from models.organizations import TaxRate
+from models.sale_queries import Offer
+from models.subscriptions import ProductSubscription, SubscriptionItem
+from models.work import ClaimedJob
+from tasks import payment_methods
+from tasks.context import Context, TenantUnit
+from tasks.organizations import ensure_customer
+from tasks.queue import job, run_job
+from tasks.stripe_calls import call
+
+log = logging.getLogger("dunlin.subscriptions")
+
+_MAX_SEATS = 100_000
+_MAX_TRIAL_DAYS = 730  # Stripe's own bound on trial_period_days
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionTerms:
+    """What to subscribe to: one plan or one bundle, by code; `quantity` is seats."""
+
+    plan: str | None = None
+    bundle: str | None = None
+    currency: str
+    interval: str = "month"
+    quantity: int = 1
+    trial_days: int = 0
+    payment_method: str | None = None
+
+    def check(self) -> None:
+        """Raises InvalidTerms naming the field at fault."""
+        if (self.plan is None) == (self.bundle is None):
+            raise InvalidTerms("name either a plan or a bundle", field="plan")
+        if self.interval not in set(Interval):
+            raise InvalidTerms(f"must be one of {', '.join(Interval)}", field="interval")
+        if not 1 <= self.quantity <= _MAX_SEATS:
+            raise InvalidTerms(f"must be 1 to {_MAX_SEATS}", field="quantity")
+        if not 0 <= self.trial_days <= _MAX_TRIAL_DAYS:
+            raise InvalidTerms(f"must be 0 to {_MAX_TRIAL_DAYS}", field="trial_days")
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new subscription; `client_secret` is for the browser when the customer must act."""
+
+    subscription: ProductSubscription
+    client_secret: str | None
+
+
+def create(context: Context, organization_id: UUID, terms: SubscriptionTerms) -> Created:
+    """Subscribe an organization: our row first, then Stripe's subscription by a job that is run here.
+
+    If this process dies in between, a worker goes on with the job and nothing is made twice.
+    Raises: InvalidTerms, NotFound, Conflict; Declined when the named card is refused.
+    """
+    terms.check()
+    with context.tenant(organization_id) as unit:
+        offer = _offer(unit, terms)
+    ensure_customer(context, organization_id)
+    if terms.payment_method is not None:
+        payment_methods.attach(context, organization_id, terms.payment_method)
+    with context.tenant(organization_id) as unit:
+        subscription = _stored(unit, terms, offer)
+        job_id = unit.enqueue("subscriptions.start", str(subscription.id), subject_id=subscription.id)
+        unit.rings.clear()  # run here, so that the caller gets Stripe's answer
+    assert job_id is not None
+    run_job(context, job_id)
+    with context.tenant(organization_id) as unit:
+        started = find(unit, subscription.id)
+    return Created(started, _client_secret(context, started))
+
+
+def _offer(unit: TenantUnit, terms: SubscriptionTerms) -> Offer:
+    if terms.currency != unit.organization.currency:
+        raise InvalidTerms(f"the organization is billed in {unit.organization.currency}", field="currency")
+    if terms.plan is not None:
+        offer = sale_queries.plan_offer(unit.session, terms.plan, terms.currency, terms.interval)
+    else:
+        offer = sale_queries.bundle_offer(unit.session, str(terms.bundle), terms.currency, terms.interval)
+    field = "plan" if terms.plan is not None else "bundle"
+    if offer is None:
+        raise InvalidTerms("is not sold in this currency and interval", field=field)
+    if any(member.price.stripe_price_id is None for member in offer.members):
+        raise Conflict("has not been synced to Stripe yet: run `dunlin stripe sync`", field=field)
+    return offer
+
+
+def _stored(unit: TenantUnit, terms: SubscriptionTerms, offer: Offer) -> ProductSubscription:
+    now = unit.now.replace(microsecond=0)  # Stripe counts whole seconds
+    trial_end_at = now + timedelta(days=terms.trial_days) if terms.trial_days else None
+    anchor_at = trial_end_at or now
+    subscription = ProductSubscription(
+        organization_id=unit.organization.id,
+        product_plan_id=offer.members[0].plan.id if offer.bundle is None else None,
+        bundle_id=offer.bundle.id if offer.bundle else None,
+        bundle_price_id=offer.bundle_price.id if offer.bundle_price else None,
+        currency=terms.currency,
+        interval=terms.interval,
+        quantity=terms.quantity,
+        discount_minor=_discount(offer).minor if offer.bundle else 0,
+        status="incomplete",
+        started_at=now,
+        trial_end_at=trial_end_at,
+        anchor_at=anchor_at,
+        current_period_start_at=now,
+        current_period_end_at=trial_end_at or nth_boundary(now, Interval(terms.interval), 1),
+        usage_closed_until_at=now,
+        cancel_at_period_end=False,
+    )
+    unit.session.add(subscription)
+    unit.session.flush()
+    for position, member in enumerate(offer.members):
+        seats = member.plan.base_charge == "per_seat"
+        unit.session.add(
+            SubscriptionItem(
+                organization_id=unit.organization.id,
+                subscription_id=subscription.id,
+                product_id=member.plan.product_id,
+                plan_id=member.plan.id,
+                price_id=member.price.id,
+                quantity=max(terms.quantity, member.quantity) if seats else 1,
+                position=position,
+                started_at=now,
+            )
+        )
+    return subscription
+
+
+def _discount(offer: Offer) -> Money:
+    assert offer.bundle_price is not None
+    currency = offer.bundle_price.currency
+    members = [
+        BundleMember(member.plan.code, Money(member.price.amount_minor, currency), member.quantity)
+        for member in offer.members
+    ]
+    return bundle_discount(Money(offer.bundle_price.amount_minor, currency), members)
+
+
+@job("subscriptions.start", queue="stripe")
+def start(context: Context, claimed: ClaimedJob) -> None:
+    """Make the Stripe subscription of our row, once, and record what Stripe made of it."""
+    assert claimed.organization_id is not None
+    assert claimed.subject_id is not None
+    customer_id = ensure_customer(context, claimed.organization_id)
+    with context.tenant(claimed.organization_id) as unit:
+        subscription = find(unit, claimed.subject_id)
+        request = _start_request(unit, subscription, customer_id)
+    if subscription.stripe_subscription_id is not None:
+        return
+    reply = call(context, request, stripe_key("subscribe", subscription.id), claimed.organization_id)
+    facts = translate.subscription(reply)
+    with context.tenant(claimed.organization_id) as unit:
+        record(unit, find(unit, subscription.id), facts)
+        if facts.latest_invoice_id is not None:
+            unit.enqueue("mirroring.observe_invoice", facts.latest_invoice_id, subject_id=subscription.id)
+
+
+def _start_request(unit: TenantUnit, subscription: ProductSubscription, customer_id: str) -> requests.Request:
+    billed = billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
+    items: list[requests.Item] = [
+        {
+            "price": str(each.price.stripe_price_id),
+            "quantity": each.item.quantity,
+            "metadata": {"item_id": str(each.item.id)},
+        }
+        for each in billed
+    ]
+    has_card = any(card.is_default for card in billing_queries.payment_methods(unit.session, unit.organization.id))
+    coupon = sale_queries.bundle_coupon(unit.session, subscription.bundle_price_id)
+    return requests.create_subscription(
+        customer_id,
+        items,
+        metadata={"subscription_id": str(subscription.id), "organization_id": str(unit.organization.id)},
+        discounts=[coupon] if coupon else [],
+        default_tax_rates=stripe_tax_rates(unit),
+        trial_end=int(subscription.trial_end_at.timestamp()) if subscription.trial_end_at else None,
+        payment_behavior="allow_incomplete" if has_card else "default_incomplete",
+        off_session=has_card,
+    )
+
+
+def stripe_tax_rates(unit: TenantUnit) -> list[str]:
+    """The Stripe ids of the tax rates on everything this organization is billed."""
+    if unit.organization.tax_rate_id is None:
+        return []
+    rate = unit.session.get_one(TaxRate, unit.organization.tax_rate_id)
+    return [str(rate.stripe_tax_rate_id)]
+
+
+def record(unit: TenantUnit, subscription: ProductSubscription, facts: SubscriptionFacts) -> None:
+    """Bring our row in step with what Stripe says now; a stale step back is ignored by the lifecycle."""
+    if subscription.stripe_subscription_id is None:
+        _record_start(unit, subscription, facts)
+    current = SubscriptionStatus(subscription.status)
+    subscription.status = move(SUBSCRIPTION_MOVES, current, from_stripe_subscription_status(facts.status)).value
+    subscription.cancel_at_period_end = facts.cancel_at_period_end or facts.cancel_at is not None
+    subscription.cancelled_at = facts.cancelled_at
+    if facts.ended_at is not None:
+        _record_end(unit, subscription, facts.ended_at)
+    else:
+        _record_period(unit, subscription, facts)
+
+
+def _record_start(unit: TenantUnit, subscription: ProductSubscription, facts: SubscriptionFacts) -> None:
+    period_start_at = facts.period_start_at
+    assert period_start_at is not None, "a subscription of ours has items"
+    started_at = facts.trial_start_at or period_start_at
+    subscription.stripe_subscription_id = facts.id
+    subscription.started_at = subscription.usage_closed_until_at = started_at
+    subscription.trial_end_at = facts.trial_end_at
+    subscription.anchor_at = facts.anchor_at
+    subscription.current_period_start_at = started_at
+    by_price = {item.price_id: item for item in facts.items}
+    for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id):
+        billed.item.started_at = started_at
+        billed.item.stripe_item_id = by_price[str(billed.price.stripe_price_id)].id
+        # Usage that came before there was a subscription waits in quarantine.
+        unit.enqueue("usage.redrive", str(billed.item.id), subject_id=billed.item.product_id)
+
+
+def _record_period(unit: TenantUnit, subscription: ProductSubscription, facts: SubscriptionFacts) -> None:
+    start_at, end_at = facts.period_start_at, facts.period_end_at
+    if start_at is None or end_at is None or start_at < subscription.current_period_start_at:
+        return
+    subscription.current_period_start_at, subscription.current_period_end_at = start_at, end_at
+    # Should the webhook of the draft be lost, this finds the draft when the period is over.
+    unit.enqueue("invoicing.close_period", f"{subscription.id}:{_stamp(end_at)}", subject_id=subscription.id, due_at=end_at)
+
+
+def _record_end(unit: TenantUnit, subscription: ProductSubscription, ended_at: datetime) -> None:
+    if subscription.ended_at is not None:
+        return
+    subscription.ended_at = ended_at
+    for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id):
+        billed.item.ended_at = billed.item.ended_at or ended_at
+    unit.enqueue("invoicing.close_final_period", str(subscription.id), subject_id=subscription.id)
+    unit.enqueue("dunning.stop", str(subscription.id), subject_id=subscription.id)
+
+
+def cancel(context: Context, organization_id: UUID, subscription_id: UUID, at_period_end: bool) -> ProductSubscription:
+    """Cancel now, or at the end of the period; the last usage is billed either way. Repeats are harmless.
+
+    Raises: NotFound, RefusedTransition for one that has not started or has expired.
+    """
+    with context.database.organization_lock(organization_id):
+        with context.tenant(organization_id) as unit:
+            subscription = find(unit, subscription_id)
+        if subscription.status == "cancelled" or (at_period_end and subscription.cancel_at_period_end):
+            return subscription
+        move(SUBSCRIPTION_MOVES, SubscriptionStatus(subscription.status), SubscriptionStatus.cancelled)
+        if subscription.stripe_subscription_id is None:
+            raise Conflict("the subscription has not reached Stripe yet; try again in a moment")
+        stripe_id = subscription.stripe_subscription_id
+        if at_period_end:
+            request = requests.update_subscription(stripe_id, cancel_at_period_end=True)
+            key = stripe_key("cancel_at_end", subscription_id, _stamp(context.wall()))
+        else:
+            request, key = requests.cancel_subscription(stripe_id, "cancelled in Dunlin"), stripe_key("cancel", subscription_id)
+        return _recorded(context, organization_id, subscription_id, call(context, request, key, organization_id))
+
+
+def reactivate(context: Context, organization_id: UUID, subscription_id: UUID) -> ProductSubscription:
+    """Take back a cancellation at period end. Raises NotFound, Conflict once the subscription has ended."""
+    with context.database.organization_lock(organization_id):
+        with context.tenant(organization_id) as unit:
+            subscription = find(unit, subscription_id)
+        if subscription.ended_at is not None:
+            raise Conflict("the subscription has ended; make a new one")
+        if not subscription.cancel_at_period_end:
+            return subscription
+        request = requests.update_subscription(str(subscription.stripe_subscription_id), cancel_at_period_end=False)
+        key = stripe_key("reactivate", subscription_id, _stamp(context.wall()))
+        return _recorded(context, organization_id, subscription_id, call(context, request, key, organization_id))
+
+
+def _recorded(
+    context: Context, organization_id: UUID, subscription_id: UUID, reply: dict[str, object]
+) -> ProductSubscription:
+    with context.tenant(organization_id) as unit:
+        subscription = find(unit, subscription_id)
+        record(unit, subscription, translate.subscription(reply))
+    return subscription
+
+
+def find(unit: TenantUnit, subscription_id: UUID) -> ProductSubscription:
+    """The organization's subscription. Raises NotFound."""
+    found = unit.session.get(ProductSubscription, (unit.organization.id, subscription_id))
+    if found is None:
+        raise NotFound("no such subscription")
+    return found
+
+
+def observe(context: Context, organization_id: UUID, facts: SubscriptionFacts) -> None:
+    """Apply Stripe's present state of a subscription. The caller holds the organization's lock."""
+    with context.tenant(organization_id) as unit:
+        subscription = billing_queries.subscription_by_stripe_id(unit.session, organization_id, facts.id)
+        # A webhook may come before the reply of our own call: the metadata names our row.
+        if subscription is None and "subscription_id" in facts.metadata:
+            subscription = find(unit, UUID(facts.metadata["subscription_id"]))
+        if subscription is None:
+            log.warning("Stripe's subscription %s is none of ours; reconciliation will show it", facts.id)
+            return
+        record(unit, subscription, facts)
+
+
+def _client_secret(context: Context, subscription: ProductSubscription) -> str | None:
+    """What the browser needs to confirm a first payment or save a card; fetched, never stored."""
+    if subscription.stripe_subscription_id is None:
+        return None
+    if subscription.status == "incomplete":
+        fetched = context.gateway.fetch(
+            "subscription", subscription.stripe_subscription_id, ["latest_invoice.confirmation_secret"]
+        )
+        secret = (fetched.get("latest_invoice") or {}).get("confirmation_secret") or {}
+        return secret.get("client_secret")
+    fetched = context.gateway.fetch("subscription", subscription.stripe_subscription_id, ["pending_setup_intent"])
+    return (fetched.get("pending_setup_intent") or {}).get("client_secret")
+
+
+def _stamp(at: datetime) -> str:
+    return at.strftime("%Y%m%dT%H%M%S%f")

@@ -103,7 +103,7 @@ class _Seeding:
             ProductPlan,
             {"product_id": product.id, "tier_id": tier.id, "version": 1},
             code=f"{product.code}-{tier.code}",
-            name=f"{product.name} {tier.name}",
+            name=tier.name,
             base_charge=shipped["base_charge"],
             features=terms["features"],
             limits=terms["limits"],

@@ -193,7 +193,7 @@ def _prices(session: Session) -> Iterator[_Wanted]:
             cast(Literal["month", "quarter", "year"], price.interval),
             price.amount_minor,
             lookup_key=name,
-            nickname=f"{plan.name}, {price.interval}",
+            nickname=f"{product.name} {plan.name}, {price.interval}",
         )
         yield _Wanted(f"price {name}", PlanPrice.stripe_price_id, price.id, price.stripe_price_id, request)
 

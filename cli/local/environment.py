@@ -1,5 +1,6 @@
 """What each process finds in its environment."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -8,10 +9,12 @@ from pathlib import Path
 from cli.local.credentials import Credentials
 from cli.local.database import DatabaseUrls
 from cli.local.errors import StackError
+from cli.local.locking import is_locked
 from cli.local.ports import LOOPBACK
 
 ADMIN_EMAIL = "admin@dunlin.localhost"
 _FLOWER_USER = "admin"
+_SAVED = "environment.json"
 # The local Stripe plays somebody else's system, so it is told nothing of ours.
 _STRANGERS = frozenset({"sandbox"})
 # Only the migrations may act as the owner: a process that cannot, cannot be tricked into it.
@@ -60,6 +63,23 @@ def build_environment(
         **_addresses(ports, state_dir),
     }
     return {name: environ.get(name) or value for name, value in chosen.items()} | settled
+
+
+def save_environment(state_dir: Path, environment: Mapping[str, str]) -> None:
+    """Keep it beside the state, so that commands in another terminal find the running system."""
+    path = state_dir / _SAVED
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(environment, indent=1))
+
+
+def running_environment(state_dir: Path) -> dict[str, str] | None:
+    """The environment of the system that runs in this state directory now, or None when none runs."""
+    path = state_dir / _SAVED
+    if not path.exists() or not is_locked(state_dir):
+        return None
+    environment: dict[str, str] = json.loads(path.read_text())
+    return environment
 
 
 def _stripe(environ: Mapping[str, str], credentials: Credentials, ports: Mapping[str, int]) -> dict[str, str]:

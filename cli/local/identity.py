@@ -11,7 +11,7 @@ from cli.local.errors import StackError
 from cli.local.process import Identity
 
 # Not /tmp: it may be emptied while we run, and on some machines it is memory.
-_SHARED = Path("/var/tmp")
+_SHARED = Path("/var/tmp")  # noqa: S108 - `_own_folder` refuses what somebody else planted
 
 
 def unprivileged() -> Identity | None:

@@ -11,17 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from cli.local import http, ports, webhook_endpoint
+from cli.local import http, locking, ports, webhook_endpoint
 from cli.local import identity as identities
 from cli.local.credentials import Credentials
 from cli.local.database import DatabaseUrls, derived_urls, external_urls
-from cli.local.environment import build_environment, check_given, child_environ
+from cli.local.environment import build_environment, check_given, child_environ, save_environment
 from cli.local.errors import StackError
 from cli.local.interruption import stop_signals_raise
 from cli.local.postgres import EmbeddedPostgres, find_binaries
 from cli.local.process import Service, last_lines
 from cli.local.procfile import expand, read_procfile
-from cli.local.supervisor import Supervisor, lock_directory
+from cli.local.supervisor import Supervisor
 from cli.local.valkey import EmbeddedValkey, find_server
 
 Profile = Literal["demo", "test"]
@@ -104,16 +104,19 @@ class LocalStack:
         )
         if "sandbox" in self._commands:
             self._connect_sandbox()
+        save_environment(self.state_dir, self.environment)
         for name in self._commands:
             if name != "sandbox":
                 self._start_process(name)
 
     def _claim_state_dir(self) -> None:
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = self._wait_for_lock()
+        descriptor = locking.acquire(
+            self.state_dir,
+            patience_s=_LOCK_PATIENCE_S,
+            on_wait=lambda: self.on_notice("waiting for the previous run's processes to end"),
+        )
         self._closing.callback(os.close, descriptor)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         if self.fresh:
             self._wipe()
         (self.state_dir / "logs").mkdir(mode=0o700, exist_ok=True)
@@ -122,28 +125,6 @@ class LocalStack:
             self._closing.callback(shutil.rmtree, self._postgres_stand_in, ignore_errors=True)
         self._supervisor = Supervisor(lock_descriptor=descriptor, on_problem=self.on_notice)
         self._closing.callback(self._supervisor.close)
-
-    def _wait_for_lock(self) -> int:
-        """The lock is held by a launcher, or for some seconds by the warden that cleans up after one."""
-        give_up_s = time.monotonic() + _LOCK_PATIENCE_S
-        announced = False
-        while True:
-            try:
-                return lock_directory(self.state_dir)
-            except BlockingIOError:
-                holder = (self.state_dir / "lock").read_text().strip()
-                if holder and _lives(int(holder)):
-                    raise StackError(
-                        f"already running in {self.state_dir} (pid {holder}); stop it first"
-                    ) from None
-                if time.monotonic() > give_up_s:
-                    raise StackError(
-                        f"the previous run in {self.state_dir} does not end; try again"
-                    ) from None
-            if not announced:
-                self.on_notice("waiting for the previous run's processes to end")
-                announced = True
-            time.sleep(_POLL_S)
 
     def _wipe(self) -> None:
         for entry in self.state_dir.iterdir():
@@ -307,13 +288,3 @@ class _Probe:
     def __call__(self) -> bool:
         self.answer = http.probe(self._url)
         return self.answer is None
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

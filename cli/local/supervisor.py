@@ -1,8 +1,6 @@
 """Keep the children running, heal the ones that crash, and leave none behind."""
 
 import contextlib
-import fcntl
-import os
 import queue
 import signal
 import subprocess
@@ -282,14 +280,3 @@ def _describe_end(returncode: int) -> str:
         with contextlib.suppress(ValueError):
             return f"was killed by {signal.Signals(-returncode).name}"
     return f"ended with exit code {returncode}"
-
-
-def lock_directory(directory: Path) -> int:
-    """Open and lock `directory/lock`; returns the descriptor. Raises BlockingIOError when it is held."""
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor

@@ -150,7 +150,7 @@ def _with_discount(lines: Sequence[DraftLine], discount: Money) -> list[DraftLin
     # Credits among the lines shrink what there is to discount; else a discount could exceed the bill.
     room = sum(line.net.minor for line in lines if line.discountable)
     spent = Money(max(0, min(discount.minor, room)), discount.currency)
-    if not spent:
+    if not spent.minor:
         return list(lines)
     parts = spent.allocated(weights)
     return [

@@ -7,6 +7,7 @@ that we did not write. It does not validate at run time; this module only reads 
 import ast
 import functools
 import importlib
+import inspect
 import re
 import sys
 import typing
@@ -43,9 +44,10 @@ def route(method: str, path: str) -> SdkRoute | None:
     for service, function in _functions().get(method.lower(), ()):
         if function.path.fullmatch(path):
             namespace = _namespace(importlib.import_module(service))
-            params = eval(function.params, namespace) if function.params else None
-            returns = eval(function.returns, namespace)
-            return SdkRoute(method, function.path, params, _evaluated(returns, namespace))
+            params = namespace[function.params] if function.params else None
+            holder = type("Holder", (), {"__annotations__": {"returns": function.returns}})
+            returns = typing.get_type_hints(holder, globalns=namespace)["returns"]
+            return SdkRoute(method, function.path, params, returns)
     return None
 
 
@@ -72,7 +74,7 @@ def fields(resource: type) -> dict[str, Any]:
     for parent in reversed(resource.__mro__):
         own = {
             name: hint
-            for name, hint in parent.__dict__.get("__annotations__", {}).items()
+            for name, hint in inspect.get_annotations(parent).items()
             if not name.startswith("_") and "ClassVar" not in str(hint)
         }
         if own and parent.__module__.startswith("stripe.") and parent is not stripe.StripeObject:
@@ -123,7 +125,7 @@ def _called(function: ast.FunctionDef) -> tuple[str, _Function] | None:
             annotations = {arg.arg: arg.annotation for arg in function.args.args}
             params = annotations.get("params")
             named = re.search(r"\w+Params", ast.unparse(params)) if params else None
-            returns = ast.unparse(function.returns) if function.returns else "None"
+            returns = ast.literal_eval(function.returns) if function.returns else "None"
             return str(words[0]), _Function(re.compile(pattern), named[0] if named else None, returns)
     return None
 
@@ -138,8 +140,3 @@ def _namespace(module: ModuleType) -> dict[str, Any]:
             for alias in node.names:
                 names[alias.asname or alias.name] = getattr(source, alias.name, None)
     return names
-
-
-def _evaluated(hint: Any, namespace: dict[str, Any]) -> Any:
-    holder = type("Holder", (), {"__annotations__": {"it": hint}})
-    return typing.get_type_hints(holder, globalns=namespace)["it"]

@@ -127,7 +127,8 @@ def _digest(invoice: Mapping[str, Any], lines: Iterable[Mapping[Any, Any]]) -> s
 def _canonical(value: object) -> object:
     """One text per value, whether it comes from Python or back from Postgres (15 is 15.0000)."""
     if isinstance(value, Decimal):
-        return format(value.normalize(), "f")
+        text = format(value, "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(value, UUID):

@@ -1,0 +1,222 @@
+"""Each invariant, broken on purpose by somebody who can do what our code cannot, is the one that shows."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from models.database import Database
+from models.invariants import Breach, check
+from tests.integration.factories import Quarter, TestDatabase, acme_with_a_quarter, fresh_database
+
+WALL = datetime(2026, 4, 3, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TestDatabase]:
+    with fresh_database("invariants") as database:
+        yield database
+
+
+class World:
+    """A faultless quarter of Acme, somebody who breaks it, and the check that looks for it."""
+
+    def __init__(self, database: TestDatabase) -> None:
+        self._database = database
+        with Session(database.owner) as session, session.begin():
+            self.quarter: Quarter = acme_with_a_quarter(session)
+        self._auditor = Database(database.auditor_url)
+
+    def close(self) -> None:
+        self._auditor.close()
+
+    def broken_by(self, statement: str, **values: Any) -> list[Breach]:
+        changed = self._database.break_by(statement, organization=self.quarter.organization_id, **values)
+        assert changed == 1, "the test means to break one row"
+        return self.breaches()
+
+    def breaches(self, wall: datetime = WALL) -> list[Breach]:
+        with self._auditor.system() as session:
+            return check(session, wall)
+
+
+@pytest.fixture
+def world(server: TestDatabase) -> Iterator[World]:
+    server.empty()
+    made = World(server)
+    yield made
+    made.close()
+
+
+def test_a_faultless_quarter_breaks_nothing(world: World) -> None:
+    assert world.breaches() == []
+
+
+_CREDIT = (
+    "INSERT INTO tenant.credit_entries (organization_id, id, key, currency, amount_minor, reason, created_at"
+)
+_CASE = (
+    "INSERT INTO tenant.dunning_cases (organization_id, id, invoice_id, subscription_id, grace_until_at, "
+    "state, first_failed_at, retries_done, closed_at, next_attempt_at) "
+    "SELECT organization_id, gen_random_uuid(), id, subscription_id, '2026-02-07Z', "
+)
+_FIRST = " FROM tenant.invoices WHERE number = 'ACME-000001'"
+_ZEROS = "subtotal_minor, discount_minor, tax_minor, credit_minor, total_minor, paid_minor, tax_inclusive"
+
+# What is broken, how, and what the report must say of it. Each statement changes exactly one row.
+FAULTS = {
+    "I1 a record is rated by a line that is not there": (
+        "UPDATE tenant.usage_records SET invoice_line_id = gen_random_uuid() WHERE event_id = 'e1'",
+        "usage event e1 is rated by a line that does not exist",
+    ),
+    "I1 a record is rated by the line of another period": (
+        "UPDATE tenant.usage_records SET occurred_at = '2026-02-15Z' WHERE event_id = 'e1'",
+        "usage event e1 is rated by a line of another item, meter or period",
+    ),
+    "I1 a record waits although its period is closed": (
+        "UPDATE tenant.usage_records SET state = 'waiting', invoice_line_id = NULL WHERE event_id = 'e4'",
+        "usage event e4 waits for an invoice, but its period was closed without it",
+    ),
+    "I1 a record waits for nobody": (
+        "UPDATE tenant.usage_records SET subscription_id = NULL, item_id = NULL WHERE event_id = 'e5'",
+        "usage event e5 waits without a subscription to bill",
+    ),
+    "I1 a record has disappeared from its line": (
+        "DELETE FROM tenant.usage_records WHERE event_id = 'e2'",
+        "a usage line was rated from 3 events and has 2",
+    ),
+    "I2 the lines come to more than the subtotal": (
+        "UPDATE tenant.invoice_lines SET amount_minor = amount_minor + 1 WHERE key = 'recurring:2026-02-01'",
+        "invoice ACME-000001: lines come to 5061 - 0 + 0, the invoice says 5060 - 0 + 0 - 0 = 5060 USD",
+    ),
+    "I2 a line is in another currency": (
+        "UPDATE tenant.invoice_lines SET currency = 'ZAR' WHERE key = 'recurring:2026-02-01'",
+        "invoice ACME-000001",
+    ),
+    "I3 a month between two invoices is missing": (
+        "UPDATE tenant.invoices SET period_start_at = '2026-02-03Z' WHERE number = 'ACME-000002'",
+        "the period of invoice ACME-000002 starts at 2026-02-03",
+    ),
+    "I3 two invoices overlap": (
+        "UPDATE tenant.invoices SET period_start_at = '2026-01-20Z' WHERE number = 'ACME-000002'",
+        "but the one before it ends at 2026-02-01",
+    ),
+    "I3 usage is closed further than invoices reach": (
+        "UPDATE tenant.product_subscriptions SET usage_closed_until_at = '2026-04-02Z'",
+        "usage is closed until 2026-04-02",
+    ),
+    "I4 credit was used that nobody gave": (
+        f"{_CREDIT}) VALUES (:organization, gen_random_uuid(), 'spent', 'USD', -500, 'spent', now())",
+        "the credit balance is -500 USD: more was used than was given",
+    ),
+    "I4 the ledger knows of credit that the invoice did not use": (
+        f"{_CREDIT}, invoice_id) "
+        f"SELECT :organization, gen_random_uuid(), 'spent', 'USD', 500, 'spent', now(), id {_FIRST}",
+        "invoice ACME-000001 used 0 of credit and its notes gave 0, the ledger says 500 in all",
+    ),
+    "I5 two rows mirror one Stripe invoice": (
+        "INSERT INTO tenant.invoices (organization_id, id, subscription_id, kind, status, period_start_at, "
+        f"period_end_at, currency, stripe_invoice_id, window_closes_at, created_at, {_ZEROS}) "
+        "SELECT gen_random_uuid(), gen_random_uuid(), subscription_id, 'first', 'draft', period_start_at, "
+        "period_end_at, currency, stripe_invoice_id, window_closes_at, created_at, 0, 0, 0, 0, 0, 0, false "
+        f"{_FIRST}",
+        "has 2 local rows",
+    ),
+    "I5 money in is recorded twice": (
+        "UPDATE tenant.payments SET stripe_payment_intent_id = 'pi_ACME-000002' "
+        "WHERE stripe_payment_intent_id = 'pi_ACME-000001'",
+        "payment pi_ACME-000002 is recorded 2 times as money in",
+    ),
+    "I5 a final invoice that Stripe never had": (
+        "UPDATE tenant.invoices SET stripe_invoice_id = NULL WHERE number = 'ACME-000003'",
+        "invoice ACME-000003 was finalized and has no Stripe invoice",
+    ),
+    "I6 an invoice is called paid without a payment": (
+        "UPDATE tenant.payments SET status = 'failed' WHERE stripe_payment_intent_id = 'pi_ACME-000001'",
+        "invoice ACME-000001 (paid): total 5060, paid 5060, payments of 0",
+    ),
+    "I6 more was taken than the invoice says": (
+        "UPDATE tenant.payments SET amount_minor = 5061 WHERE stripe_payment_intent_id = 'pi_ACME-000001'",
+        "invoice ACME-000001 (paid): total 5060, paid 5060, payments of 5061",
+    ),
+    "I7 a card was tried after the invoice was voided": (
+        "UPDATE tenant.invoices SET status = 'void', closed_at = '2026-02-01Z', paid_at = NULL "
+        "WHERE number = 'ACME-000001'",
+        "attempt 1 of invoice ACME-000001 was made at 2026-02-01 01:00:00+00, after it was closed",
+    ),
+    "I7 a card was tried after its pursuit stopped": (
+        f"{_CASE} 'stopped', '2026-01-31Z', 0, '2026-02-01Z', NULL {_FIRST}",
+        "after its pursuit stopped at 2026-02-01",
+    ),
+    "I7 a period is charged that begins after the end": (
+        "UPDATE tenant.product_subscriptions SET ended_at = '2026-03-31Z'",
+        "invoice ACME-000003 charges a period that starts at 2026-04-01",
+    ),
+    "I8 a word of a finalized invoice was changed": (
+        "UPDATE tenant.invoice_lines SET description = 'Flow, cheaper' WHERE key = 'recurring:2026-02-01'",
+        "invoice ACME-000001 is not what was finalized: its content hash differs",
+    ),
+    "I8 an explanation was changed": (
+        "UPDATE tenant.invoice_lines SET explanation = explanation || jsonb_build_object('trial', true) "
+        "WHERE key = 'usage:2026-01-01'",
+        "invoice ACME-000001 is not what was finalized: its content hash differs",
+    ),
+    "I8 the sequence gave a number that no invoice has": (
+        "UPDATE tenant.invoice_sequences SET last_number = 4",
+        "3 invoice numbers from 1 to 3, the sequence stands at 4",
+    ),
+    "I9 a job is past its lease": (
+        "INSERT INTO ops.jobs (id, kind, unique_key, due_at, state, attempts, deferrals, lease_until_at) "
+        "VALUES (gen_random_uuid(), 'invoicing.bill', 'b', now(), 'running', 1, 0, '2026-04-02 23:58:59Z')",
+        "job invoicing.bill has been past its lease since 2026-04-02 23:58:59",
+    ),
+    "I9 a webhook lies unhandled": (
+        "INSERT INTO ops.webhook_inbox (id, event_id, type, payload, source, customer_id, state, attempts, "
+        "received_at) VALUES (gen_random_uuid(), 'evt_1', 'invoice.paid', '{}', 'delivered', 'cus_acme', "
+        "'dead', 5, '2026-04-02 23:54:59Z')",
+        "webhook evt_1 (invoice.paid) is dead since 2026-04-02 23:54:59",
+    ),
+    "I9 a usage batch lies unopened": (
+        "UPDATE ops.usage_inbox SET state = 'queued'",
+        "(7 events) is queued since 2026-04-01",
+    ),
+    "I10 usage is attributed to an item of somebody else": (
+        "UPDATE tenant.usage_records SET item_id = gen_random_uuid() WHERE event_id = 'e5'",
+        "usage event e5 names an item that its organization does not have",
+    ),
+    "I10 a credit names an invoice of somebody else": (
+        f"{_CREDIT}, invoice_id) "
+        "VALUES (:organization, gen_random_uuid(), 'given', 'USD', 500, 'given', now(), gen_random_uuid())",
+        "a credit entry names an invoice that its organization does not have",
+    ),
+    "I12 a retry is set too early": (
+        f"{_CASE} 'open', '2026-02-01Z', 0, NULL, '2026-02-01 23:59:59Z' {_FIRST}",
+        "retry 1 is set for 2026-02-01 23:59:59+00, earlier than the policy",
+    ),
+    "I12 a retry was made too early": (
+        f"{_CASE} 'recovered', '2026-02-01Z', 1, '2026-02-03Z', NULL {_FIRST}",
+        "retry 1 was made by 2026-02-01 01:00:00+00, earlier than the policy",
+    ),
+    "I12 more retries than the policy has": (
+        f"{_CASE} 'recovered', '2026-01-01Z', 4, '2026-02-03Z', NULL {_FIRST}",
+        "4 retries where the policy allows 3",
+    ),
+}
+# Whoever rewrites a finalized invoice or takes its lines apart also breaks its seal.
+BREAKS_THE_SEAL = {"I2", "I3"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_shows_as_its_own_invariant_and_no_other(world: World, fault: str) -> None:
+    statement, said = FAULTS[fault]
+    invariant = fault.partition(" ")[0]
+
+    breaches = world.broken_by(statement)
+
+    found = [breach for breach in breaches if breach.invariant == invariant]
+    assert any(said in breach.detail for breach in found), found
+    others = {breach.invariant for breach in breaches} - {invariant}
+    assert others <= ({"I8"} if invariant in BREAKS_THE_SEAL else set())
+    assert {breach.organization_id for breach in found} <= {world.quarter.organization_id, None}

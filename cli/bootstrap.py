@@ -26,6 +26,9 @@ REQUIREMENTS = ROOT / "requirements" / "dev.txt"
 UNFINISHED = VENV / "installing"
 STAMP = VENV / "installed.json"
 
+# A system upgrade may have put another Python behind the link: then its packages are not found.
+_ASK_VERSION = "import os, sys, sysconfig; p = sysconfig.get_path('purelib'); \
+sys.exit(sys.version_info < (3, 11) or not os.path.isdir(p))"
 _ASK_PINS = """
 import importlib.metadata, sys
 for line in sys.stdin:
@@ -38,7 +41,7 @@ for line in sys.stdin:
 def main(arguments: Sequence[str]) -> int:
     """Bring .venv up to date; returns the exit code."""
     wanted = fingerprint()
-    if installed() == wanted:
+    if installed() == wanted and _usable():
         return 0
     if "--check" in arguments:
         return 1
@@ -104,14 +107,13 @@ def _usable() -> bool:
     stamp = installed()
     if stamp is not None and stamp["checkout"] != str(ROOT):
         return False
-    probe = "import sys; sys.exit(sys.version_info < (3, 11))"
-    return subprocess.run([PYTHON, "-c", probe], capture_output=True, check=False).returncode == 0
+    return _succeeds([PYTHON, "-c", _ASK_VERSION])
 
 
 def _pins_hold() -> bool:
     lines = REQUIREMENTS.read_text().splitlines()
     pins = [line.split(" ")[0] for line in lines if "==" in line and ";" not in line and line[0].isalnum()]
-    ask = [PYTHON, "-c", _ASK_PINS]
+    ask = [str(PYTHON), "-c", _ASK_PINS]
     return (
         subprocess.run(ask, input="\n".join(pins), text=True, capture_output=True, check=False).returncode
         == 0

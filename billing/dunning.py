@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from billing.errors import InvalidTerms
 
@@ -58,7 +59,7 @@ class DunningPolicy:
         if self.retry_attempts < 0 or (self.retry_attempts and not self.retry_after):
             raise InvalidTerms("needs a schedule for each attempt", field="retry_attempts")
         spans = (timedelta(0), *self.retry_after)
-        if any(later <= earlier for earlier, later in zip(spans, spans[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(spans)):
             raise InvalidTerms("must ascend from the first failure", field="retry_after")
         if self.grace < timedelta(0):
             raise InvalidTerms("must not be negative", field="grace")

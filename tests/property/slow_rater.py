@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 
@@ -65,7 +66,7 @@ def _area(facts: Sequence[Fact], start: datetime, end: datetime) -> Fraction:
     """The area under the level, boundary by boundary, over the length."""
     instants = sorted({start, end} | {fact.at for fact in facts if start < fact.at < end})
     area = Fraction(0)
-    for left, right in zip(instants, instants[1:], strict=False):
+    for left, right in pairwise(instants):
         level = Fraction(0)
         for fact in facts:
             if fact.at <= left:

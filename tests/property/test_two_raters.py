@@ -23,7 +23,7 @@ NOVEMBER = Period(START, END)
 def test_two_raters_agree_on_random_histories() -> None:
     charged = 0
     for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES):
-        rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
+        rng = random.Random(seed)
         record, facts, aggregation = random_terms(rng), random_facts(rng), rng.choice(AGGREGATIONS)
         quantity = aggregate(
             Aggregation(aggregation),
@@ -44,7 +44,7 @@ def test_two_raters_agree_on_random_histories() -> None:
 def test_the_histories_reach_every_model_and_aggregation() -> None:
     seen_models, seen_aggregations, bounded = set(), set(), 0
     for seed in range(1, 301):
-        rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
+        rng = random.Random(seed)
         record = random_terms(rng)
         random_facts(rng)
         seen_models.add(record["model"])

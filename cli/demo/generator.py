@@ -190,7 +190,9 @@ def _place(script: _Script, event: Event, at: datetime) -> None:
     # Only when a later period closes too is there an invoice to carry what came late.
     if period < len(script.boundaries) - 1 and dice * _LATE_SHARE < 1:
         # Two hours: past the collection window of the period's own invoice.
-        script.by_stop[_stop_at_or_after(script, script.boundaries[period] + timedelta(hours=2))].append(event)
+        script.by_stop[_stop_at_or_after(script, script.boundaries[period] + timedelta(hours=2))].append(
+            event
+        )
         script.late += 1
         return
     script.by_stop[stop].append(event)
@@ -254,7 +256,9 @@ def _noise(script: _Script, stop: datetime, post: Post, batch: list[Event]) -> I
         yield _broken(script, stop)
 
 
-def _post(script: _Script, stop: datetime, kind: PostKind, events: list[Event], fault: str | None = None) -> Post:
+def _post(
+    script: _Script, stop: datetime, kind: PostKind, events: list[Event], fault: str | None = None
+) -> Post:
     body = events[0] if kind == "single" else {"events": events}
     return Post(
         organization=script.member.slug,

@@ -1,0 +1,151 @@
+"""What the system says of itself after the quarter; nothing here comes from the demo's own counting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from cli.demo.api import Api
+from cli.demo.cast import Member
+from cli.demo.player import Played
+from models.invoices import DunningCase, DunningStep
+from models.ops import Job, ReconciliationRun, UsageBatch, WebhookEvent
+from tasks import accounts, documents, explain, invariants, reconciliation
+from tasks.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class DunningEvent:
+    """One step of a dunning case."""
+
+    at: datetime
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dunning:
+    """One pursued invoice."""
+
+    organization: str
+    state: str
+    retries_done: int
+    steps: tuple[DunningEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One invoice line, explained and computed again."""
+
+    invoice: str
+    position: int
+    kind: str
+    agrees: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything that the summary shows and judges."""
+
+    usage: Sequence[accounts.ProductAccounts]
+    invoices: dict[str, list[dict[str, Any]]]
+    dunning: list[Dunning]
+    explained: list[Explained]
+    run: ReconciliationRun
+    breaches: Sequence[invariants.Breach]
+    documents: list[Path]
+    webhooks: int
+    unhandled: int
+    dead: list[str]
+
+
+def gather(context: Context, api: Api, played: Sequence[Played], folder: Path) -> Facts:
+    """Ask the API, the proofs and the tables. Writes the invoices as PDF into `folder`."""
+    invoices = {one.member.slug: _invoices(api, one.member) for one in played}
+    return Facts(
+        usage=accounts.product_accounts(context),
+        invoices=invoices,
+        dunning=[case for one in played for case in _dunning(context, one)],
+        explained=[line for one in played for line in _explained(context, one, invoices[one.member.slug])],
+        run=reconciliation.reconcile(context),
+        breaches=invariants.check(context),
+        documents=documents.write_invoice_pdfs(context, folder),
+        webhooks=_webhooks(context),
+        unhandled=unhandled_rows(context),
+        dead=_dead(context),
+    )
+
+
+def _invoices(api: Api, member: Member) -> list[dict[str, Any]]:
+    """The member's invoices with their lines, the oldest first."""
+    listed = api.get(f"/api/billing/invoices/?organization={member.slug}&limit=200")["items"]
+    detailed = [api.get(f"/api/billing/invoices/{one['id']}/") for one in listed]
+    return sorted(detailed, key=lambda one: (one["period_end_at"], one["created_at"], one["number"] or ""))
+
+
+def _dunning(context: Context, played: Played) -> list[Dunning]:
+    with context.tenant(UUID(played.organization_id)) as unit:
+        cases = unit.session.query(DunningCase).all()
+        steps = unit.session.query(DunningStep).all()
+    return [
+        Dunning(
+            played.member.slug,
+            case.state,
+            case.retries_done,
+            tuple(
+                DunningEvent(step.at, step.kind, step.detail)
+                for step in sorted(steps, key=lambda step: (step.at, step.id))
+                if step.case_id == case.id
+            ),
+        )
+        for case in cases
+    ]
+
+
+def _explained(context: Context, played: Played, invoices: Sequence[dict[str, Any]]) -> list[Explained]:
+    return [
+        _explain(context, UUID(played.organization_id), invoice, position, line)
+        for invoice in invoices
+        for position, line in enumerate(invoice["lines"], start=1)
+    ]
+
+
+def _explain(
+    context: Context, organization_id: UUID, invoice: dict[str, Any], position: int, line: dict[str, Any]
+) -> Explained:
+    found = explain.explain_line(context, organization_id, UUID(invoice["id"]), UUID(line["id"]), page_size=3)
+    return Explained(
+        invoice=str(invoice["number"]),
+        position=position,
+        kind=line["kind"],
+        agrees=bool(found["recomputed"]["agrees"]),
+        text=explain.explain_text(found),
+    )
+
+
+def unhandled_rows(context: Context) -> int:
+    """Rows of the two inboxes that no worker has finished yet."""
+    with context.auditor.system() as session:
+        return sum(
+            session.query(inbox).filter(inbox.state.in_(("queued", "running"))).count()
+            for inbox in (WebhookEvent, UsageBatch)
+        )
+
+
+def _webhooks(context: Context) -> int:
+    """How many events the local Stripe delivered, signed, to our door."""
+    with context.auditor.system() as session:
+        return session.query(WebhookEvent).filter_by(source="delivered").count()
+
+
+def _dead(context: Context) -> list[str]:
+    """Jobs and inbox rows that gave up, with the reason."""
+    with context.auditor.system() as session:
+        return [
+            f"{kind} {row.id}: {row.last_error}"
+            for kind, table in (("job", Job), ("webhook", WebhookEvent), ("batch", UsageBatch))
+            for row in session.query(table).filter_by(state="dead")
+        ]

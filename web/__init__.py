@@ -1,0 +1,1 @@
+"""The composition root for Flask: the API, the two doors, the health pages and the admin."""

@@ -1,0 +1,48 @@
+"""Bearer keys at the door of the API."""
+
+from datetime import datetime, timedelta
+
+from tasks.context import Context
+from tasks.keys import Caller, authenticate
+from web.calls import Kind
+from web.problems import Forbidden, Unauthenticated
+
+# How long a process trusts what it looked up: a revoked key works at most this much longer.
+REMEMBERED = timedelta(seconds=5)
+_MOST_REMEMBERED = 10_000
+
+
+class Doorkeeper:
+    """Who stands behind a bearer key; remembers each answer for five seconds, for the busy doors."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._seen: dict[str, tuple[datetime, Caller]] = {}
+
+    def admit(self, authorization: str, access: frozenset[Kind]) -> Caller | None:
+        """The caller; None where everybody may pass. Raises Unauthenticated, Forbidden."""
+        if not access:
+            return None
+        scheme, _, bearer = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("send `Authorization: Bearer <key>`")
+        caller = self._recognize(bearer.strip())
+        if caller is None:
+            raise Unauthenticated("the key is unknown, expired or revoked")
+        if caller.kind not in access:
+            raise Forbidden(f"a key of kind {caller.kind} may not do this")
+        return caller
+
+    def _recognize(self, bearer: str) -> Caller | None:
+        now = self._context.wall()
+        seen = self._seen.get(bearer)
+        if seen is not None and now - seen[0] < REMEMBERED:
+            return seen[1]
+        caller = authenticate(self._context, bearer)
+        if caller is None:
+            self._seen.pop(bearer, None)
+            return None
+        if len(self._seen) >= _MOST_REMEMBERED:
+            self._seen.clear()
+        self._seen[bearer] = (now, caller)
+        return caller

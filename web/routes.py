@@ -1,0 +1,29 @@
+"""The one table of the API: every path, who may call it, what goes in and what comes out."""
+
+from web import (
+    access,
+    catalog,
+    clocks,
+    health,
+    invoices,
+    openapi,
+    organizations,
+    subscriptions,
+    usage,
+    webhooks,
+)
+from web.calls import Route
+
+DESCRIBED: tuple[Route, ...] = (
+    *webhooks.ROUTES,
+    *usage.ROUTES,
+    *catalog.ROUTES,
+    *organizations.ROUTES,
+    *subscriptions.ROUTES,
+    *invoices.ROUTES,
+    *access.ROUTES,
+    *clocks.ROUTES,
+    *health.ROUTES,
+)
+
+TABLE: tuple[Route, ...] = (*DESCRIBED, *openapi.routes(DESCRIBED))

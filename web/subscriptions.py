@@ -1,0 +1,164 @@
+"""Subscriptions: subscribe, look, cancel, reactivate."""
+
+from uuid import UUID
+
+from msgspec import UNSET, UnsetType
+
+from billing.errors import NotFound
+from models import reading
+from models.reading import SubscriptionListing
+from tasks import subscriptions
+from web import shapes
+from web.calls import ORGANIZATION, Answer, Call, Route
+
+
+def create(call: Call) -> Answer:
+    body: shapes.NewSubscription = call.body
+    organization_id = call.organization_id(body.organization)
+    terms = subscriptions.SubscriptionTerms(
+        plan=body.plan,
+        bundle=body.bundle,
+        currency=body.currency,
+        interval=body.interval,
+        quantity=body.quantity,
+        trial_days=body.trial_days,
+        payment_method=body.payment_method,
+    )
+    created = subscriptions.create(call.context, organization_id, terms)
+    shown = _read(call, organization_id, created.subscription.id, client_secret=created.client_secret)
+    return Answer(shown, status=201)
+
+
+def listed(call: Call) -> Answer:
+    organization_id = call.organization_id(call.query.get("organization"))
+    with call.context.tenant(organization_id) as unit:
+        found, following = reading.subscriptions(unit.session, organization_id, call.page())
+    return Answer(shapes.Subscriptions([_subscription(listing) for listing in found], following))
+
+
+def detail(call: Call) -> Answer:
+    return Answer(_read(call, *call.organization_of("subscription")))
+
+
+def cancel(call: Call) -> Answer:
+    body: shapes.Cancellation = call.body
+    organization_id, subscription_id = call.organization_of("subscription")
+    subscriptions.cancel(call.context, organization_id, subscription_id, body.at_period_end)
+    return Answer(_read(call, organization_id, subscription_id))
+
+
+def reactivate(call: Call) -> Answer:
+    organization_id, subscription_id = call.organization_of("subscription")
+    subscriptions.reactivate(call.context, organization_id, subscription_id)
+    return Answer(_read(call, organization_id, subscription_id))
+
+
+def _read(
+    call: Call, organization_id: UUID, subscription_id: UUID, client_secret: str | None | UnsetType = UNSET
+) -> shapes.Subscription:
+    with call.context.tenant(organization_id) as unit:
+        listing = reading.subscription(unit.session, organization_id, subscription_id)
+    if listing is None:
+        raise NotFound("no such subscription")
+    shown = _subscription(listing)
+    shown.client_secret = client_secret
+    return shown
+
+
+def _subscription(listing: SubscriptionListing) -> shapes.Subscription:
+    row = listing.subscription
+    return shapes.Subscription(
+        id=row.id,
+        organization=row.organization_id,
+        plan=listing.plan,
+        bundle=listing.bundle,
+        status=row.status,
+        currency=row.currency,
+        interval=row.interval,
+        quantity=row.quantity,
+        discount_minor=row.discount_minor,
+        started_at=row.started_at,
+        trial_end_at=row.trial_end_at,
+        current_period_start_at=row.current_period_start_at,
+        current_period_end_at=row.current_period_end_at,
+        cancel_at_period_end=row.cancel_at_period_end,
+        cancelled_at=row.cancelled_at,
+        ended_at=row.ended_at,
+        items=[
+            shapes.SubscriptionItem(
+                id=item.id,
+                product=product,
+                plan=plan,
+                quantity=item.quantity,
+                amount_minor=price.amount_minor,
+                currency=price.currency,
+                started_at=item.started_at,
+                ended_at=item.ended_at,
+            )
+            for item, product, plan, price in listing.items
+        ],
+    )
+
+
+_ALL = "/api/billing/subscriptions/"
+
+ROUTES = (
+    Route(
+        method="POST",
+        path=_ALL,
+        view=create,
+        access=ORGANIZATION,
+        summary="Subscribe to a plan or a bundle",
+        tag="Subscriptions",
+        body=shapes.NewSubscription,
+        answer=shapes.Subscription,
+        status=201,
+        refusals=(402, 404, 409),
+    ),
+    Route(
+        method="GET",
+        path=_ALL,
+        view=listed,
+        access=ORGANIZATION,
+        summary="The organization's subscriptions, newest first",
+        tag="Subscriptions",
+        answer=shapes.Subscriptions,
+        query={
+            "organization": "id, slug or external id; needed with an admin's key",
+            "limit": "1 to 200, 50 if not given",
+            "cursor": "`next` of the page before",
+        },
+        refusals=(404,),
+    ),
+    Route(
+        method="GET",
+        path=_ALL + "<id>/",
+        view=detail,
+        access=ORGANIZATION,
+        summary="One subscription with its items",
+        tag="Subscriptions",
+        answer=shapes.Subscription,
+        refusals=(404,),
+    ),
+    Route(
+        method="POST",
+        path=_ALL + "<id>/cancel/",
+        view=cancel,
+        access=ORGANIZATION,
+        summary="Cancel, at the end of the period or at once",
+        tag="Subscriptions",
+        body=shapes.Cancellation,
+        answer=shapes.Subscription,
+        refusals=(404, 409),
+    ),
+    Route(
+        method="POST",
+        path=_ALL + "<id>/reactivate/",
+        view=reactivate,
+        access=ORGANIZATION,
+        summary="Take back a cancellation at the period's end",
+        tag="Subscriptions",
+        answer=shapes.Subscription,
+        refusals=(404, 409),
+    ),
+)

@@ -20,15 +20,19 @@ from sqlalchemy.orm import Session
 from billing.metering import Aggregation, UsageFact, aggregate
 from billing.periods import Interval, Period, nth_boundary
 from billing.rating import ChargeModel, ChargeTerms, Tier, rate
+from gateway.client import StripeGateway
 from models import migrate
 from models.base import SCHEMAS, new_id
 from models.catalog import Meter, PlanCharge, PlanPrice, PlanTier, Product, ProductPlan
+from models.database import Database
 from models.invoice_hash import content_hash
 from models.invoices import Invoice, InvoiceLine, InvoiceSequence, Payment
 from models.ops import UsageBatch
 from models.organizations import Organization
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
 from models.usage import UsageRecord
+from tasks.context import Context
+from tasks.settings import Settings
 
 SERVER = os.environ.get("DUNLIN_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:54329/postgres")
 GRADUATED = ChargeTerms(
@@ -86,6 +90,36 @@ def fresh_database(name: str) -> Iterator[TestDatabase]:
         with server.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
         server.dispose()
+
+
+class SilentBell:
+    """No worker listens: what a use case rings for is done by calling it."""
+
+    def ring(self, task: str, subject: str | None = None) -> None:
+        """Nothing happens; Postgres has the work."""
+
+
+@contextmanager
+def offline_context(
+    database: TestDatabase, *, wall: datetime, stripe_api_base: str = "http://127.0.0.1:9"
+) -> Iterator[Context]:
+    """A context of our two roles at a standing instant; without an address, nobody answers for Stripe."""
+    gateway = StripeGateway("sk_test_1", api_base=stripe_api_base, wall=lambda: wall, limiter=None)
+    settings = Settings(
+        database_url=database.app_url,
+        auditor_url=database.auditor_url,
+        redis_url="redis://127.0.0.1:9/0",
+        stripe_api_key="sk_test_1",
+        stripe_webhook_secrets=("whsec_1",),
+        secret_key="s" * 32,
+        key_pepper="p" * 32,
+    )
+    app, auditor = Database(database.app_url), Database(database.auditor_url)
+    try:
+        yield Context(app, auditor, gateway, settings, SilentBell(), lambda: wall)
+    finally:
+        app.close()
+        auditor.close()
 
 
 def _driver(url: str) -> str:

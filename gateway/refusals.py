@@ -35,15 +35,15 @@ def scrubbed(text: str | None) -> str:
 def sorted_out(refusal: stripe.StripeError) -> GatewayError:
     """The child of GatewayError that tells the caller what to do about `refusal`.
 
-    Status codes decide, the SDK's classes only where there was no answer: a gateway's 502 page and a
-    cut connection are the same to us, the outcome is unknown.
+    Status codes decide, the SDK's classes only where there was no answer: a proxy's 502 page, a 200 that
+    is no JSON and a cut connection are the same to us, the outcome is unknown.
     """
     request_id = refusal.request_id
     message = scrubbed(refusal.user_message)
     status = refusal.http_status
     if isinstance(refusal, stripe.RateLimitError):
         return Throttled(message, retry_after_s=_retry_after_s(refusal), request_id=request_id)
-    if isinstance(refusal, stripe.APIConnectionError) or status is None or status == 409 or status >= 500:
+    if isinstance(refusal, stripe.APIConnectionError) or status is None or not _is_final(status):
         return Unreachable(message, request_id=request_id)
     if isinstance(refusal, (stripe.AuthenticationError, stripe.PermissionError)):
         return Misconfigured(_misconfigured_text(status), request_id=request_id)
@@ -57,6 +57,11 @@ def sorted_out(refusal: stripe.StripeError) -> GatewayError:
         param=_word(refusal, "param"),
         request_id=request_id,
     )
+
+
+def _is_final(status: int) -> bool:
+    # 409: the first call with this key is still running, so neither its answer nor its effect is known.
+    return 400 <= status < 500 and status != 409
 
 
 def _declined(refusal: stripe.StripeError, message: str) -> Declined:

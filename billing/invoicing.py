@@ -102,7 +102,7 @@ class InvoiceDraft:
 def build_invoice(
     lines: Iterable[DraftLine], currency: str, discount: Money, tax: TaxTerms | None, credit: Money
 ) -> InvoiceDraft:
-    """Total the lines: split the discount, tax each line after discount, use up credit.
+    """Total the lines, in their sequence: split the discount, tax what is left of each, use up credit.
 
     Args: a fixed discount >= 0, split over discountable lines above zero by what is left of their
     amount (largest remainder) and capped at it; the balance (>= 0) that may pay for the invoice.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from numbers import Rational, Real
 from urllib.parse import quote
 from uuid import UUID, uuid5
 
@@ -41,7 +42,7 @@ def _joined(*parts: object) -> str:
 
 def _part(part: object) -> str:
     """One part as text in which the separator cannot occur, so that no two keys run together."""
-    if isinstance(part, float):
+    if isinstance(part, Real) and not isinstance(part, Rational):
         raise TypeError("a float has no one text: use an int, a Fraction or text")
     if isinstance(part, datetime):
         if part.tzinfo is None:

@@ -34,6 +34,8 @@ def test_amounts_of_one_currency_add_and_compare() -> None:
     assert three - five == Money(-2_00, "USD")
     assert -five == Money(-5_00, "USD")
     assert three < five and three <= five and five > three and five >= three
+    same = Money(5_00, "USD")
+    assert same == five and not same < five and not same > five
     assert max(three, five) is five
     assert Money.total([five, three, three], "USD") == Money(11_00, "USD")
     assert Money.total([], "ZAR") == Money.zero("ZAR")

@@ -84,7 +84,7 @@ _BATCH = text(
 
 _REASONS = text(
     """
-    SELECT reason, count(*) FROM tenant.usage_records
+    SELECT reason, count(*) AS events FROM tenant.usage_records
     WHERE batch_id = :batch_id AND product_id = :product_id AND state = 'quarantined' GROUP BY reason
     UNION ALL
     SELECT 'the event id is known with other content', count(*) FROM tenant.usage_conflicts
@@ -112,7 +112,7 @@ def batch_accounts(session: Session, product_id: UUID, batch_id: UUID) -> BatchA
     counts = session.execute(_BATCH, named).one_or_none()
     if counts is None:
         return None
-    reasons: dict[str, int] = dict(session.execute(_REASONS, named).tuples().all())
+    reasons = {row.reason: row.events for row in session.execute(_REASONS, named)}
     accepted, rated, waiting, quarantined, duplicate = counts
     return BatchAccounts(accepted, rated, waiting, quarantined, duplicate, reasons)
 

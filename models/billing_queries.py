@@ -33,7 +33,9 @@ def lock_subscription(session: Session, organization_id: UUID, subscription_id: 
     """The subscription, locked: usage that arrives now waits and then sees the closed window."""
     return session.execute(
         select(ProductSubscription)
-        .where(ProductSubscription.organization_id == organization_id, ProductSubscription.id == subscription_id)
+        .where(
+            ProductSubscription.organization_id == organization_id, ProductSubscription.id == subscription_id
+        )
         .with_for_update()
         .execution_options(populate_existing=True)
     ).scalar_one()
@@ -124,7 +126,9 @@ def lines(session: Session, invoice: Invoice) -> Sequence[InvoiceLine]:
     return (
         session.execute(
             select(InvoiceLine)
-            .where(InvoiceLine.organization_id == invoice.organization_id, InvoiceLine.invoice_id == invoice.id)
+            .where(
+                InvoiceLine.organization_id == invoice.organization_id, InvoiceLine.invoice_id == invoice.id
+            )
             .order_by(InvoiceLine.position)
         )
         .scalars()
@@ -152,7 +156,9 @@ def dunning_case(session: Session, invoice: Invoice) -> DunningCase | None:
     ).scalar_one_or_none()
 
 
-def open_cases(session: Session, organization_id: UUID, subscription_id: UUID | None = None) -> Sequence[DunningCase]:
+def open_cases(
+    session: Session, organization_id: UUID, subscription_id: UUID | None = None
+) -> Sequence[DunningCase]:
     statement = select(DunningCase).where(
         DunningCase.organization_id == organization_id, DunningCase.state == "open"
     )
@@ -173,10 +179,13 @@ def payment_methods(session: Session, organization_id: UUID) -> Sequence[Payment
     )
 
 
-def payment_method_by_stripe_id(session: Session, organization_id: UUID, stripe_id: str) -> PaymentMethod | None:
+def payment_method_by_stripe_id(
+    session: Session, organization_id: UUID, stripe_id: str
+) -> PaymentMethod | None:
     return session.execute(
         select(PaymentMethod).where(
-            PaymentMethod.organization_id == organization_id, PaymentMethod.stripe_payment_method_id == stripe_id
+            PaymentMethod.organization_id == organization_id,
+            PaymentMethod.stripe_payment_method_id == stripe_id,
         )
     ).scalar_one_or_none()
 

@@ -1,15 +1,18 @@
 """Connections and transactions: one engine per process, one organization per tenant transaction."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session as Session
+from sqlalchemy.orm import Session
 
 from billing.errors import BillingError
+
+
+__all__ = ["Database", "OrganizationBusy", "PoolTerms", "Session", "UnsafeDatabaseRole", "enter"]
 
 
 class UnsafeDatabaseRole(BillingError):
@@ -69,23 +72,32 @@ class Database:
             enter(session, organization_id)
             yield session
 
+    def organization_lock(self, organization_id: UUID) -> AbstractContextManager[None]:
+        """Hold one organization's work for this caller; raises OrganizationBusy after 10 s."""
+        return self.named_lock(str(organization_id))
+
     @contextmanager
-    def organization_lock(self, organization_id: UUID) -> Iterator[None]:
-        """Hold one organization's work for this caller; raises OrganizationBusy after 10 s.
+    def named_lock(self, name: str) -> Iterator[None]:
+        """Hold a name across processes.
 
         A lock of the connection, not of a transaction: it spans calls to Stripe, and Postgres frees
-        it at once when the process dies.
+        it at once when the process dies. Raises OrganizationBusy when another holds it for 10 s.
         """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            key = {"key": str(organization_id)}
             try:
-                connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), key)
+                connection.execute(
+                    text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": name}
+                )
             except OperationalError as error:
-                raise OrganizationBusy("another change of this organization is under way; try again") from error
+                raise OrganizationBusy(
+                    "another change of this organization is under way; try again"
+                ) from error
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), key)
+                connection.execute(
+                    text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": name}
+                )
 
     def refuse_unsafe_role(self) -> None:
         """Raise UnsafeDatabaseRole when this role bypasses or owns what row-level security guards."""

@@ -38,5 +38,7 @@ def prepare(session: Session, intention: StripeCall) -> StripeCall:
 def settle(session: Session, call_id: UUID, state: str, resolved_at: datetime | None, **outcome: Any) -> None:
     """Record what became of a sending: its `reply` and `request_id`, or its `error`."""
     session.execute(
-        update(StripeCall).where(StripeCall.id == call_id).values(state=state, resolved_at=resolved_at, **outcome)
+        update(StripeCall)
+        .where(StripeCall.id == call_id)
+        .values(state=state, resolved_at=resolved_at, **outcome)
     )

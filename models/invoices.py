@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Numeric, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import TENANT, Base, CreatedAt, Currency, Minor, TenantKey, new_id
+from models.base import TENANT, Base, Currency, Minor, TenantKey, new_id
 from models.organizations import Organization
 from models.subscriptions import ProductSubscription
 

@@ -52,5 +52,7 @@ def _ensure_role(connection: Connection, role: str, password: str | None) -> Non
         connection.execute(text(f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"))
     if password is not None:
         # A utility statement takes no bound parameters: let Postgres itself quote the literal.
-        quoted = connection.execute(text("SELECT quote_literal(:password)"), {"password": password}).scalar_one()
+        quoted = connection.execute(
+            text("SELECT quote_literal(:password)"), {"password": password}
+        ).scalar_one()
         connection.exec_driver_sql(f"ALTER ROLE {role} PASSWORD {quoted}".replace("%", "%%"))

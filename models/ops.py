@@ -57,7 +57,9 @@ class WebhookEvent(Base):
     __tablename__ = "webhook_inbox"
     __table_args__ = (
         CheckConstraint(_WORK_STATES, "state"),
-        Index("ix_webhook_inbox_open", "received_at", postgresql_where=text("state IN ('queued', 'running')")),
+        Index(
+            "ix_webhook_inbox_open", "received_at", postgresql_where=text("state IN ('queued', 'running')")
+        ),
         {"schema": OPS},
     )
     id: Mapped[Id]
@@ -115,7 +117,11 @@ class StripeCall(Base):
     __tablename__ = "stripe_calls"
     __table_args__ = (
         CheckConstraint("state IN ('prepared', 'unknown', 'succeeded', 'declined', 'refused')", "state"),
-        Index("ix_stripe_calls_unresolved", "created_at", postgresql_where=text("state IN ('prepared', 'unknown')")),
+        Index(
+            "ix_stripe_calls_unresolved",
+            "created_at",
+            postgresql_where=text("state IN ('prepared', 'unknown')"),
+        ),
         {"schema": OPS},
     )
     id: Mapped[Id]

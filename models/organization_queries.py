@@ -35,7 +35,9 @@ def on_clock(session: Session, clock_id: UUID) -> Sequence[Organization]:
 
 
 def clock_by_stripe_id(session: Session, stripe_clock_id: str) -> TestClock | None:
-    return session.execute(select(TestClock).where(TestClock.stripe_clock_id == stripe_clock_id)).scalar_one_or_none()
+    return session.execute(
+        select(TestClock).where(TestClock.stripe_clock_id == stripe_clock_id)
+    ).scalar_one_or_none()
 
 
 def tax_rate_by_code(session: Session, code: str) -> TaxRate | None:

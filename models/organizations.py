@@ -30,7 +30,10 @@ class TaxRate(Base):
     """A tax as Stripe knows it: its percentage never changes, a new rate is a new row."""
 
     __tablename__ = "tax_rates"
-    __table_args__ = (CheckConstraint("percentage >= 0 AND percentage <= 100", "percentage"), {"schema": CATALOG})
+    __table_args__ = (
+        CheckConstraint("percentage >= 0 AND percentage <= 100", "percentage"),
+        {"schema": CATALOG},
+    )
     id: Mapped[Id]
     code: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]

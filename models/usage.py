@@ -28,7 +28,13 @@ class UsageRecord(Base):
         CheckConstraint("(subscription_id IS NULL) = (item_id IS NULL)", "attributed_whole"),
         # NaN compares greater than everything in Postgres: only an upper bound refuses it.
         CheckConstraint("quantity > -1e12 AND quantity < 1e12", "quantity"),
-        Index("usage_records_prod_metric_time_idx", "organization_id", "subscription_id", "meter_id", "occurred_at"),
+        Index(
+            "usage_records_prod_metric_time_idx",
+            "organization_id",
+            "subscription_id",
+            "meter_id",
+            "occurred_at",
+        ),
         Index(
             "ix_usage_records_late",
             "organization_id",

@@ -48,7 +48,9 @@ def add_job(session: Session, job: Job) -> UUID | None:
         "clock_id": job.clock_id,
         "due_at": job.due_at,
     }
-    statement = insert(Job).values(values).on_conflict_do_nothing(index_elements=["unique_key"]).returning(Job.id)
+    statement = (
+        insert(Job).values(values).on_conflict_do_nothing(index_elements=["unique_key"]).returning(Job.id)
+    )
     return session.execute(statement).scalar_one_or_none()
 
 

@@ -33,7 +33,9 @@ def access(context: Context, organization_id: UUID, product_code: str) -> Access
             return AccessAnswer("none", None, [], {}, {})
         unpaid = [
             UnpaidInvoice(first_failed_at)
-            for first_failed_at in access_queries.unpaid_since(unit.session, organization_id, held.subscription_id)
+            for first_failed_at in access_queries.unpaid_since(
+                unit.session, organization_id, held.subscription_id
+            )
         ]
         decision = decide(held.status, unpaid, unit.settings.dunning_policy, unit.now)
         usage = access_queries.usage_of_period(unit.session, organization_id, held)

@@ -22,7 +22,11 @@ log = logging.getLogger("dunlin")
 class Bell(Protocol):
     """Rings a worker; a ring may be lost, so nothing may depend on it but speed."""
 
-    def ring(self, task: str, subject: str | None = None) -> None: ...
+    def ring(self, task: str, subject: str | None = None) -> None:
+        """Have a worker run `task`; rings without a subject are debounced until one is answered."""
+
+    def answered(self, task: str) -> None:
+        """The worker looks now: what comes after this must ring again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,9 @@ class Unit:
         self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None
     ) -> UUID | None:
         """Add a system job (on the wall clock) once per `key`. Returns its id, None when it was there."""
-        return self._add(Job(kind=kind, unique_key=f"{kind}:{key}", subject_id=subject_id, due_at=due_at or self.now))
+        return self._add(
+            Job(kind=kind, unique_key=f"{kind}:{key}", subject_id=subject_id, due_at=due_at or self.now)
+        )
 
     def _add(self, job: Job) -> UUID | None:
         job_id = work.add_job(self.session, job)

@@ -33,6 +33,7 @@ _PAYMENT = {
 # Decimal comma and spaced thousands, as format_money writes these currencies.
 _COMMA_CURRENCIES = frozenset({"ZAR"})
 _NO_BREAK = "\u00a0"
+_MINUS = "\u2212"
 
 
 def document_text(document: InvoiceDocument, seller_name: str, seller_address: str) -> dict[str, Any]:
@@ -40,8 +41,7 @@ def document_text(document: InvoiceDocument, seller_name: str, seller_address: s
     invoice, organization = document.invoice, document.organization
     return {
         "title": f"Invoice {invoice.number}" if invoice.number else "Draft invoice",
-        "number": invoice.number,
-        "issued": _issued(invoice),
+        "kind": "Tax invoice" if invoice.tax_minor else "Invoice",
         "status": invoice.status,
         "status_word": _STATUS[invoice.status],
         "headline": _headline(invoice),
@@ -52,7 +52,6 @@ def document_text(document: InvoiceDocument, seller_name: str, seller_address: s
             "lines": [*_address_lines(organization.address), organization.email],
         },
         "facts": _facts(document),
-        "has_discount": any(entry.line.discount_minor for entry in document.lines),
         "groups": _groups(document.lines),
         "totals": _totals(document),
         "usage": [_usage(entry) for entry in document.lines if _is_usage(entry)],
@@ -67,8 +66,8 @@ def date_text(at: datetime) -> str:
 
 
 def money_text(minor: int, currency: str) -> str:
-    """An amount that stays on one line."""
-    return _firm(format_money(Money(minor, currency)))
+    """An amount that stays on one line, with a true minus."""
+    return _firm(format_money(Money(minor, currency))).replace("-", _MINUS)
 
 
 def unit_price_text(minor: Decimal, currency: str) -> str:
@@ -77,7 +76,7 @@ def unit_price_text(minor: Decimal, currency: str) -> str:
     text = money_text(int(whole), currency)
     if part:
         text += part if minor_exponent(currency) else f".{part}"
-    return f"-{text}" if minor < 0 else text
+    return f"{_MINUS}{text}" if minor < 0 else text
 
 
 def quantity_text(quantity: Decimal | Fraction, currency: str) -> str:
@@ -85,7 +84,7 @@ def quantity_text(quantity: Decimal | Fraction, currency: str) -> str:
     thousands, point = (_NO_BREAK, ",") if currency in _COMMA_CURRENCIES else (",", ".")
     whole, _, part = _plain(quantity).partition(".")
     text = f"{int(whole):,}".replace(",", thousands) + (f"{point}{part}" if part else "")
-    return f"-{text}" if quantity < 0 else text
+    return f"{_MINUS}{text}" if quantity < 0 else text
 
 
 def _facts(document: InvoiceDocument) -> list[list[str]]:

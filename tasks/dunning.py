@@ -33,7 +33,9 @@ def end_grace(context: Context, claimed: ClaimedJob) -> None:
         case = _case(unit, claimed)
         if case.state != "open":
             return
-        dunning_cases.write_step(unit, case, "suspended", "suspended", "the grace period is over: access is suspended")
+        dunning_cases.write_step(
+            unit, case, "suspended", "suspended", "the grace period is over: access is suspended"
+        )
         notifications.write(unit, "access.changed", f"{case.id}:suspended", {"access": "suspended"})
 
 

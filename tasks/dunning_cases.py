@@ -22,10 +22,14 @@ def record_failure(unit: TenantUnit, invoice: Invoice, payment: Payment, decline
             number = case.retries_done + 1
             case.next_attempt_at = at
             unit.enqueue("dunning.retry", f"{case.id}:{number}", subject_id=case.id, due_at=at)
-            write_step(unit, case, f"plan:{number}", "retry_planned", f"retry {number} on {at:%Y-%m-%d %H:%M}")
+            write_step(
+                unit, case, f"plan:{number}", "retry_planned", f"retry {number} on {at:%Y-%m-%d %H:%M}"
+            )
         case AskForCard(reason):
             case.next_attempt_at = None
-            write_step(unit, case, f"card:{payment.attempt}", "card_requested", f"a new card is needed: {reason}")
+            write_step(
+                unit, case, f"card:{payment.attempt}", "card_requested", f"a new card is needed: {reason}"
+            )
         case GiveUp(reason):
             case.next_attempt_at = None
             write_step(unit, case, "exhausted", "retries_exhausted", f"no retry left: {reason}")
@@ -41,10 +45,19 @@ def write_step(unit: TenantUnit, case: DunningCase, key: str, kind: str, detail:
     """One entry of the timeline, with its mail and its outbound webhook."""
     unit.session.add(
         DunningStep(
-            organization_id=unit.organization.id, case_id=case.id, key=key, at=unit.now, kind=kind, detail=detail
+            organization_id=unit.organization.id,
+            case_id=case.id,
+            key=key,
+            at=unit.now,
+            kind=kind,
+            detail=detail,
         )
     )
-    content = {"invoice_id": str(case.invoice_id), "detail": detail, "grace_until": case.grace_until_at.isoformat()}
+    content = {
+        "invoice_id": str(case.invoice_id),
+        "detail": detail,
+        "grace_until": case.grace_until_at.isoformat(),
+    }
     notifications.write(unit, f"dunning.{kind}", f"{case.id}:{key}", content)
 
 

@@ -101,7 +101,9 @@ def park(unit: TenantUnit, invoice: Invoice, reason: str) -> None:
     """Stop an invoice until a person looked: it is neither finalized nor charged."""
     log.error("invoice %s is parked: %s", invoice.id, reason)
     invoice.parked_at, invoice.parked_reason = unit.now, reason
-    notifications.write(unit, "invoice.parked", str(invoice.id), {"invoice_id": str(invoice.id), "reason": reason})
+    notifications.write(
+        unit, "invoice.parked", str(invoice.id), {"invoice_id": str(invoice.id), "reason": reason}
+    )
 
 
 def invoice_content(invoice: Invoice) -> dict[str, object]:

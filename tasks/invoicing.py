@@ -4,6 +4,7 @@ Every step looks at what is already done, so a job that died anywhere goes on fr
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from billing.invoicing import InvoiceDraft, build_invoice
@@ -33,10 +34,14 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
     """The period is over: find the draft that Stripe made for it, should its webhook be lost."""
     assert claimed.organization_id is not None
     with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(ProductSubscription, (claimed.organization_id, claimed.subject_id))
+        subscription = unit.session.get_one(
+            ProductSubscription, (claimed.organization_id, claimed.subject_id)
+        )
         boundary_at = claimed.due_at
         period = mirroring.closed_period(subscription, boundary_at)
-        known = period and billing_queries.invoice_for_period(unit.session, subscription, "cycle", period.start)
+        known = period and billing_queries.invoice_for_period(
+            unit.session, subscription, "cycle", period.start
+        )
     if subscription.ended_at is not None or known:
         return
     listed = context.gateway.list("invoice", {"subscription": subscription.stripe_subscription_id})
@@ -56,16 +61,17 @@ def take_over(context: Context, claimed: ClaimedJob) -> None:
     with context.tenant(claimed.organization_id) as unit:
         invoice = invoice_rows.find(unit, _subject(claimed))
     request = requests.take_over_invoice(str(invoice.stripe_invoice_id))
-    try:
+    # Refused means too late: Stripe finalized it. `bill` sees that and puts the usage on an invoice
+    # of its own.
+    with suppress(Refused):
         call(context, request, stripe_key("take_over", invoice.id), claimed.organization_id)
-    except Refused:
-        # Too late: Stripe finalized it. `bill` sees that and puts the usage on an invoice of its own.
-        pass
     with context.tenant(claimed.organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice.id)
         if invoice.rated_at is None:
             invoice.window_closes_at = invoice.period_end_at + context.settings.collection_window
-        unit.enqueue("invoicing.bill", str(invoice.id), subject_id=invoice.id, due_at=invoice.window_closes_at)
+        unit.enqueue(
+            "invoicing.bill", str(invoice.id), subject_id=invoice.id, due_at=invoice.window_closes_at
+        )
 
 
 @job("invoicing.close_final_period", queue="invoicing")
@@ -73,14 +79,18 @@ def close_final_period(context: Context, claimed: ClaimedJob) -> None:
     """The subscription has ended: its last usage goes on an invoice that we build ourselves."""
     assert claimed.organization_id is not None
     with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(ProductSubscription, (claimed.organization_id, claimed.subject_id))
+        subscription = unit.session.get_one(
+            ProductSubscription, (claimed.organization_id, claimed.subject_id)
+        )
         assert subscription.ended_at is not None
         if not _is_metered(unit, subscription):
             return
         period = Period(subscription.current_period_start_at, subscription.ended_at)
         window = context.settings.collection_window
         invoice = invoice_rows.draft(unit, subscription, "final", period, window)
-        unit.enqueue("invoicing.bill", str(invoice.id), subject_id=invoice.id, due_at=invoice.window_closes_at)
+        unit.enqueue(
+            "invoicing.bill", str(invoice.id), subject_id=invoice.id, due_at=invoice.window_closes_at
+        )
 
 
 @job("invoicing.bill_late_usage", queue="invoicing")
@@ -88,7 +98,9 @@ def bill_late_usage(context: Context, claimed: ClaimedJob) -> None:
     """Late usage of a subscription that will have no further invoice: one of our own."""
     assert claimed.organization_id is not None
     with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(ProductSubscription, (claimed.organization_id, claimed.subject_id))
+        subscription = unit.session.get_one(
+            ProductSubscription, (claimed.organization_id, claimed.subject_id)
+        )
         if not usage_billing.late_groups(unit.session, unit.organization.id, subscription.id):
             return
         invoice = invoice_rows.draft(unit, subscription, "adjustment", Period(claimed.due_at, claimed.due_at))
@@ -102,7 +114,11 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
     organization_id, invoice_id = claimed.organization_id, _subject(claimed)
     with context.tenant(organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
-        if invoice.status != "draft" or invoice.parked_at is not None or unit.organization.parked_at is not None:
+        if (
+            invoice.status != "draft"
+            or invoice.parked_at is not None
+            or unit.organization.parked_at is not None
+        ):
             return
     missed = invoice.kind == "cycle" and _window_missed(context, invoice)
     with context.tenant(organization_id) as unit:
@@ -124,7 +140,9 @@ def _window_missed(context: Context, invoice: Invoice) -> bool:
 
 def _rate(unit: TenantUnit, invoice: Invoice, *, missed: bool) -> None:
     """Close the usage window and write the lines, in one transaction with the usage that they take."""
-    subscription = billing_queries.lock_subscription(unit.session, unit.organization.id, invoice.subscription_id)
+    subscription = billing_queries.lock_subscription(
+        unit.session, unit.organization.id, invoice.subscription_id
+    )
     closed = Period(invoice.period_start_at, invoice.period_end_at)
     rated: list[RatedLine] = []
     if invoice.kind == "cycle":

@@ -29,9 +29,13 @@ def observe_latest(context: Context, claimed: ClaimedJob) -> None:
     """Fetch and apply the first invoice of a subscription that has just been made."""
     assert claimed.organization_id is not None
     with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(ProductSubscription, (claimed.organization_id, claimed.subject_id))
+        subscription = unit.session.get_one(
+            ProductSubscription, (claimed.organization_id, claimed.subject_id)
+        )
     fetched = context.gateway.fetch(
-        "subscription", str(subscription.stripe_subscription_id), ["latest_invoice", "latest_invoice.payments"]
+        "subscription",
+        str(subscription.stripe_subscription_id),
+        ["latest_invoice", "latest_invoice.payments"],
     )
     if latest := fetched.get("latest_invoice"):
         observe(context, claimed.organization_id, translate.invoice(latest))
@@ -95,7 +99,10 @@ def closed_period(subscription: ProductSubscription, boundary_at: datetime) -> P
     if boundary_at == subscription.trial_end_at:
         return Period(subscription.started_at, boundary_at)
     interval = Interval(subscription.interval)
-    if boundary_at <= subscription.anchor_at or period_at(subscription.anchor_at, interval, boundary_at).start != boundary_at:
+    if (
+        boundary_at <= subscription.anchor_at
+        or period_at(subscription.anchor_at, interval, boundary_at).start != boundary_at
+    ):
         return None
     previous = period_at(subscription.anchor_at, interval, boundary_at - _INSTANT)
     return Period(max(previous.start, subscription.started_at), boundary_at)
@@ -115,7 +122,9 @@ def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: Inv
         tax_terms(unit),
         Money.zero(subscription.currency),
     )
-    invoice = invoice_rows.draft(unit, subscription, "first", Period(subscription.started_at, subscription.started_at))
+    invoice = invoice_rows.draft(
+        unit, subscription, "first", Period(subscription.started_at, subscription.started_at)
+    )
     invoice.stripe_invoice_id = facts.id
     invoice.hosted_invoice_url = facts.hosted_invoice_url
     invoice_rows.fill(unit, invoice, rated, draft)

@@ -26,7 +26,11 @@ _INTERNAL = frozenset({"invoice.parked"})
 def write(unit: TenantUnit, kind: str, key: str, content: Mapping[str, Any]) -> None:
     """Store the mail and the webhook of one happening; the key keeps a repeat from telling it twice."""
     subject = _SUBJECTS[kind].format_map(_Blank(content))
-    recipients = {"webhook": "products"} if kind in _INTERNAL else {"mail": unit.organization.email, "webhook": "products"}
+    recipients = (
+        {"webhook": "products"}
+        if kind in _INTERNAL
+        else {"mail": unit.organization.email, "webhook": "products"}
+    )
     for channel, recipient in recipients.items():
         unit.session.add(
             Notification(

@@ -96,7 +96,9 @@ def ensure_customer(context: Context, organization_id: UUID) -> str:
     """
     with context.tenant(organization_id) as unit:
         organization = unit.organization
-        clock = unit.session.get(TestClock, organization.test_clock_id) if organization.test_clock_id else None
+        clock = (
+            unit.session.get(TestClock, organization.test_clock_id) if organization.test_clock_id else None
+        )
     if organization.stripe_customer_id is not None:
         return organization.stripe_customer_id
     request = requests.create_customer(

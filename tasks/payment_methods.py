@@ -18,7 +18,9 @@ def setup_intent(context: Context, organization_id: UUID) -> SetupIntentFacts:
     """Ask Stripe for a card form's secret; it goes to the browser and is stored nowhere."""
     customer_id = ensure_customer(context, organization_id)
     request = requests.create_setup_intent(customer_id, {"organization_id": str(organization_id)})
-    return translate.setup_intent(call(context, request, stripe_key("setup_intent", new_id()), organization_id))
+    return translate.setup_intent(
+        call(context, request, stripe_key("setup_intent", new_id()), organization_id)
+    )
 
 
 def attach(context: Context, organization_id: UUID, stripe_payment_method_id: str) -> PaymentMethod:
@@ -79,7 +81,9 @@ def make_default(unit: TenantUnit, method: PaymentMethod) -> None:
 
 
 def record_detached(unit: TenantUnit, stripe_payment_method_id: str) -> None:
-    method = billing_queries.payment_method_by_stripe_id(unit.session, unit.organization.id, stripe_payment_method_id)
+    method = billing_queries.payment_method_by_stripe_id(
+        unit.session, unit.organization.id, stripe_payment_method_id
+    )
     if method is not None and method.detached_at is None:
         method.detached_at = unit.now
         method.is_default = False

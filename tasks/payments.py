@@ -73,7 +73,9 @@ def _attempt(unit: TenantUnit, invoice: Invoice, retry: int | None) -> Payment |
             return None
         case.retries_done, case.next_attempt_at = retry, None
     payment = _new_payment(unit, invoice, len(made) + 1)
-    if not any(card.is_default for card in billing_queries.payment_methods(unit.session, unit.organization.id)):
+    if not any(
+        card.is_default for card in billing_queries.payment_methods(unit.session, unit.organization.id)
+    ):
         _fail(unit, payment, _NO_CARD, "there is no payment method")
         dunning_cases.record_failure(unit, invoice, payment, _NO_CARD)
         return None
@@ -99,7 +101,9 @@ def _record_failure(
     context: Context, attempted: Payment, decline: Decline, intent_id: str | None, message: str
 ) -> None:
     with context.tenant(attempted.organization_id) as unit:
-        payment = unit.session.get_one(Payment, (attempted.organization_id, attempted.id), populate_existing=True)
+        payment = unit.session.get_one(
+            Payment, (attempted.organization_id, attempted.id), populate_existing=True
+        )
         if payment.status not in _UNFINISHED:
             return
         payment.stripe_payment_intent_id = intent_id
@@ -148,7 +152,9 @@ def record_paid(unit: TenantUnit, invoice: Invoice, paid: list[PaymentFacts], pa
 def _settle(unit: TenantUnit, invoice: Invoice, facts: PaymentFacts, paid_at: datetime) -> None:
     """Find the attempt that Stripe's payment was, or record one that was made without us."""
     made = billing_queries.payments(unit.session, invoice)
-    if any(row.status == "succeeded" and row.stripe_payment_intent_id == facts.payment_intent_id for row in made):
+    if any(
+        row.status == "succeeded" and row.stripe_payment_intent_id == facts.payment_intent_id for row in made
+    ):
         return
     unfinished = made[-1] if made and made[-1].status in _UNFINISHED else None
     payment = unfinished or _new_payment(unit, invoice, len(made) + 1)

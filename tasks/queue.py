@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from uuid import UUID
 
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import OperationalError as DatabaseError
@@ -25,6 +26,8 @@ from tasks.context import Context
 log = logging.getLogger("dunlin.queue")
 
 celery = Celery("dunlin")
+
+_MARK_LIFETIME_MS = 2_000
 
 QUEUES = ("usage", "webhooks", "clocks", "stripe", "invoicing", "dunning", "ops")
 
@@ -66,10 +69,10 @@ def job(name: str, queue: str) -> Callable[[UseCase], UseCase]:
     def register(use_case: UseCase) -> UseCase:
         _use_cases[name] = use_case
 
-        @celery.task(name=name, queue=queue)
         def run(job_id: str) -> str:
             return run_job(bound(), UUID(job_id))
 
+        celery.task(name=name, queue=queue)(run)
         return use_case
 
     return register
@@ -79,26 +82,28 @@ def tick(name: str, queue: str) -> Callable[[Tick], Tick]:
     """Make a function of the context a Celery task without argument: "everything due up to now"."""
 
     def register(function: Tick) -> Tick:
-        @celery.task(name=name, queue=queue)
         def run() -> None:
             function(bound())
 
+        celery.task(name=name, queue=queue)(run)
         return function
 
     return register
 
 
-def subject_task(name: str, queue: str) -> Callable[[Callable[[Context, UUID], None]], Callable[[Context, UUID], None]]:
+def subject_task(
+    name: str, queue: str
+) -> Callable[[Callable[[Context, UUID], None]], Callable[[Context, UUID], None]]:
     """Make a function of the context and one id a Celery task that is not backed by a job row.
 
     Only for what a sweep repeats anyway.
     """
 
     def register(function: Callable[[Context, UUID], None]) -> Callable[[Context, UUID], None]:
-        @celery.task(name=name, queue=queue)
         def run(subject_id: str) -> None:
             function(bound(), UUID(subject_id))
 
+        celery.task(name=name, queue=queue)(run)
         return function
 
     return register
@@ -121,7 +126,11 @@ def run_job(context: Context, job_id: UUID) -> str:
 
 
 def _attempt(context: Context, claimed: ClaimedJob) -> str:
-    lock = context.database.organization_lock(claimed.organization_id) if claimed.organization_id else nullcontext()
+    lock = (
+        context.database.organization_lock(claimed.organization_id)
+        if claimed.organization_id
+        else nullcontext()
+    )
     try:
         with lock:
             _use_cases[claimed.kind](context, claimed)
@@ -129,7 +138,9 @@ def _attempt(context: Context, claimed: ClaimedJob) -> str:
         return _put_back(context, claimed, later.delay, str(later))
     except (Throttled, Unreachable, OrganizationBusy, DatabaseError) as passing:
         log.warning("%s %s waits: %s", claimed.kind, claimed.id, type(passing).__name__)
-        return _put_back(context, claimed, _backoff(claimed.deferrals), f"{type(passing).__name__}: {passing}")
+        return _put_back(
+            context, claimed, _backoff(claimed.deferrals), f"{type(passing).__name__}: {passing}"
+        )
     except Exception as error:
         log.exception("%s %s failed at attempt %d", claimed.kind, claimed.id, claimed.attempts)
         with context.database.system() as session:
@@ -148,15 +159,35 @@ def _put_back(context: Context, claimed: ClaimedJob, delay: timedelta, reason: s
 
 def _backoff(times: int) -> timedelta:
     """Exponential with full jitter, 1 s to 5 min: many waiters must not come back together."""
-    return timedelta(seconds=random.uniform(0.5, 1) * min(300, 2 ** min(times, 9)))
+    jitter = random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
+    return timedelta(seconds=jitter * min(300, 2 ** min(times, 9)))
 
 
 class CeleryBell:
-    """Rings through Celery. A lost ring is logged and left to the sweep: the row is safe."""
+    """Rings through Celery. A lost ring is logged and left to the sweep: the row is safe.
+
+    A task that takes "everything that waits" needs one message for many rows: while a ring of it is
+    under way no other is sent. The mark goes when the worker starts to look, so a row that is
+    stored later rings again; should the message be lost, the mark expires.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self._marks = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
 
     def ring(self, task: str, subject: str | None = None) -> None:
         try:
+            if subject is None and not self._marks.set(_mark(task), 1, nx=True, px=_MARK_LIFETIME_MS):
+                return
             celery.tasks[task].apply_async(args=() if subject is None else (subject,))
-        except (OperationalError, ConnectionError, TimeoutError) as error:
+        except (OperationalError, redis.RedisError, OSError) as error:
             log.warning("could not ring %s: %s; the sweep will", task, type(error).__name__)
 
+    def answered(self, task: str) -> None:
+        try:
+            self._marks.delete(_mark(task))
+        except (redis.RedisError, OSError) as error:
+            log.warning("the mark of %s stays until it expires: %s", task, type(error).__name__)
+
+
+def _mark(task: str) -> str:
+    return f"dunlin:rung:{task}"

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from billing.errors import BillingError
-from gateway.errors import Declined, GatewayError, Refused, Throttled, Unreachable
+from gateway.errors import Declined, GatewayError, Refused, Throttled
 from gateway.requests import Request
 from models import intentions
 from models.ops import StripeCall
@@ -32,7 +32,7 @@ def call(context: Context, request: Request, key: str, organization_id: UUID | N
     """Do `request` at Stripe exactly once under `key`. Returns Stripe's object.
 
     A repeat returns the stored reply (without secrets), or raises the stored refusal again.
-    Raises: Declined, Refused (final); Throttled, Unreachable (the same call may be repeated);
+    Raises: Declined, Refused (final); Throttled (the same call may be repeated);
     Unresolved; AssertionError when the key was used for another request.
     """
     intention = _prepared(context, request, key, organization_id)
@@ -80,11 +80,15 @@ def _sent(context: Context, intention: StripeCall, request: Request) -> dict[str
     except GatewayError as error:
         _settle(context, intention, "unknown", resolved=False, error={"message": str(error)})
         raise
-    _settle(context, intention, "succeeded", reply=_without_secrets(reply.object), request_id=reply.request_id)
+    _settle(
+        context, intention, "succeeded", reply=_without_secrets(reply.object), request_id=reply.request_id
+    )
     return reply.object
 
 
-def _settle(context: Context, intention: StripeCall, state: str, *, resolved: bool = True, **outcome: Any) -> None:
+def _settle(
+    context: Context, intention: StripeCall, state: str, *, resolved: bool = True, **outcome: Any
+) -> None:
     resolved_at = context.wall() if resolved else None
     with context.database.system() as session:
         intentions.settle(session, intention.id, state, resolved_at, **outcome)
@@ -103,7 +107,9 @@ def _looked_up(context: Context, intention: StripeCall) -> dict[str, Any]:
     return found
 
 
-def _find_by_metadata(kind: str, name: str, scope: str) -> Callable[[Context, StripeCall], dict[str, Any] | None]:
+def _find_by_metadata(
+    kind: str, name: str, scope: str
+) -> Callable[[Context, StripeCall], dict[str, Any] | None]:
     def find(context: Context, intention: StripeCall) -> dict[str, Any] | None:
         wanted = intention.params["metadata"][name]
         filters = {scope: intention.params[scope]}
@@ -162,7 +168,12 @@ def _declined_record(error: Declined) -> dict[str, Any]:
 
 
 def _refused_record(error: Refused) -> dict[str, Any]:
-    return {"message": error.message, "code": error.code, "param": error.param, "request_id": error.request_id}
+    return {
+        "message": error.message,
+        "code": error.code,
+        "param": error.param,
+        "request_id": error.request_id,
+    }
 
 
 def _restored(intention: StripeCall) -> Declined | Refused:

@@ -180,7 +180,9 @@ def _start_request(unit: TenantUnit, subscription: ProductSubscription, customer
         }
         for each in billed
     ]
-    has_card = any(card.is_default for card in billing_queries.payment_methods(unit.session, unit.organization.id))
+    has_card = any(
+        card.is_default for card in billing_queries.payment_methods(unit.session, unit.organization.id)
+    )
     coupon = sale_queries.bundle_coupon(unit.session, subscription.bundle_price_id)
     return requests.create_subscription(
         customer_id,
@@ -207,7 +209,9 @@ def record(unit: TenantUnit, subscription: ProductSubscription, facts: Subscript
     if subscription.stripe_subscription_id is None:
         _record_start(unit, subscription, facts)
     current = SubscriptionStatus(subscription.status)
-    subscription.status = move(SUBSCRIPTION_MOVES, current, from_stripe_subscription_status(facts.status)).value
+    subscription.status = move(
+        SUBSCRIPTION_MOVES, current, from_stripe_subscription_status(facts.status)
+    ).value
     subscription.cancel_at_period_end = facts.cancel_at_period_end or facts.cancel_at is not None
     subscription.cancelled_at = facts.cancelled_at
     if facts.ended_at is not None:
@@ -239,7 +243,12 @@ def _record_period(unit: TenantUnit, subscription: ProductSubscription, facts: S
         return
     subscription.current_period_start_at, subscription.current_period_end_at = start_at, end_at
     # Should the webhook of the draft be lost, this finds the draft when the period is over.
-    unit.enqueue("invoicing.close_period", f"{subscription.id}:{_stamp(end_at)}", subject_id=subscription.id, due_at=end_at)
+    unit.enqueue(
+        "invoicing.close_period",
+        f"{subscription.id}:{_stamp(end_at)}",
+        subject_id=subscription.id,
+        due_at=end_at,
+    )
 
 
 def _record_end(unit: TenantUnit, subscription: ProductSubscription, ended_at: datetime) -> None:
@@ -252,7 +261,9 @@ def _record_end(unit: TenantUnit, subscription: ProductSubscription, ended_at: d
     unit.enqueue("dunning.stop", str(subscription.id), subject_id=subscription.id)
 
 
-def cancel(context: Context, organization_id: UUID, subscription_id: UUID, at_period_end: bool) -> ProductSubscription:
+def cancel(
+    context: Context, organization_id: UUID, subscription_id: UUID, at_period_end: bool
+) -> ProductSubscription:
     """Cancel now, or at the end of the period; the last usage is billed either way. Repeats are harmless.
 
     Raises: NotFound, RefusedTransition for one that has not started or has expired.
@@ -270,8 +281,13 @@ def cancel(context: Context, organization_id: UUID, subscription_id: UUID, at_pe
             request = requests.update_subscription(stripe_id, cancel_at_period_end=True)
             key = stripe_key("cancel_at_end", subscription_id, _stamp(context.wall()))
         else:
-            request, key = requests.cancel_subscription(stripe_id, "cancelled in Dunlin"), stripe_key("cancel", subscription_id)
-        return _recorded(context, organization_id, subscription_id, call(context, request, key, organization_id))
+            request, key = (
+                requests.cancel_subscription(stripe_id, "cancelled in Dunlin"),
+                stripe_key("cancel", subscription_id),
+            )
+        return _recorded(
+            context, organization_id, subscription_id, call(context, request, key, organization_id)
+        )
 
 
 def reactivate(context: Context, organization_id: UUID, subscription_id: UUID) -> ProductSubscription:
@@ -283,9 +299,13 @@ def reactivate(context: Context, organization_id: UUID, subscription_id: UUID) -
             raise Conflict("the subscription has ended; make a new one")
         if not subscription.cancel_at_period_end:
             return subscription
-        request = requests.update_subscription(str(subscription.stripe_subscription_id), cancel_at_period_end=False)
+        request = requests.update_subscription(
+            str(subscription.stripe_subscription_id), cancel_at_period_end=False
+        )
         key = stripe_key("reactivate", subscription_id, _stamp(context.wall()))
-        return _recorded(context, organization_id, subscription_id, call(context, request, key, organization_id))
+        return _recorded(
+            context, organization_id, subscription_id, call(context, request, key, organization_id)
+        )
 
 
 def _recorded(
@@ -328,7 +348,9 @@ def _client_secret(context: Context, subscription: ProductSubscription) -> str |
         )
         secret = (fetched.get("latest_invoice") or {}).get("confirmation_secret") or {}
         return secret.get("client_secret")
-    fetched = context.gateway.fetch("subscription", subscription.stripe_subscription_id, ["pending_setup_intent"])
+    fetched = context.gateway.fetch(
+        "subscription", subscription.stripe_subscription_id, ["pending_setup_intent"]
+    )
     return (fetched.get("pending_setup_intent") or {}).get("client_secret")
 
 

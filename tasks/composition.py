@@ -1,0 +1,32 @@
+"""Builds a process's context from its settings; the one place that reads the wall clock."""
+
+from datetime import UTC, datetime
+
+from gateway.client import StripeGateway
+from gateway.ratelimit import RateLimiter
+from models.database import Database, PoolTerms
+from tasks.context import Context
+from tasks.queue import CeleryBell
+from tasks.settings import Settings
+
+
+def build_context(settings: Settings, name: str, pool: PoolTerms | None = None) -> Context:
+    """A context with connections of its own; `name` shows in pg_stat_activity."""
+    limit = settings.stripe_calls_per_second
+    return Context(
+        database=Database(settings.database_url, pool, name=f"dunlin {name}"),
+        auditor=Database(settings.auditor_url, PoolTerms(size=2), name=f"dunlin {name} auditor"),
+        gateway=StripeGateway(
+            settings.stripe_api_key,
+            api_base=settings.stripe_api_base,
+            wall=wall_now,
+            limiter=RateLimiter(settings.redis_url, per_second=limit) if limit else None,
+        ),
+        settings=settings,
+        bell=CeleryBell(settings.redis_url),
+        wall=wall_now,
+    )
+
+
+def wall_now() -> datetime:
+    return datetime.now(UTC)

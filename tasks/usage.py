@@ -1,0 +1,207 @@
+"""Usage: the door that stores a batch, the worker that opens it, the way out of quarantine."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from billing.errors import BillingError, Conflict
+from billing.metering import FieldError, UsageEvent, check_usage_event
+from models import mailbox, usage_intake
+from models.base import new_id
+from models.catalog import Product
+from models.database import enter
+from models.ops import UsageBatch
+from models.usage_intake import Addressee
+from models.work import ClaimedJob
+from tasks.context import Context, Unit
+from tasks.queue import job, tick
+
+log = logging.getLogger("dunlin.usage")
+
+# One claim: enough to make a statement worth its while, little enough to lose with a worker.
+_MOST_BATCHES = 200
+_MOST_EVENTS = 10_000
+_RETRY = timedelta(seconds=5)
+
+
+class RefusedUsage(BillingError):
+    """A POST with at least one bad event: nothing of it was taken. `errors` names each."""
+
+    code = "invalid_usage"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__(f"{len(errors)} field(s) refused; nothing was taken")
+        self.errors = list(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedBatch:
+    batch_id: UUID
+    accepted: int
+
+
+def accept_batch(
+    context: Context,
+    product_id: UUID,
+    raw_events: Sequence[Mapping[str, object]],
+    *,
+    idempotency_key: str | None,
+    digest: str,
+) -> AcceptedBatch:
+    """Check a POST and store it as one row; a repeat of its idempotency key finds that row.
+
+    Args: decoded JSON events; `digest` identifies the body.
+    Raises: RefusedUsage with every field at fault, Conflict for a key that came with another body.
+    """
+    with context.system() as unit:
+        events, errors = _checked(unit, product_id, raw_events)
+        if errors:
+            raise RefusedUsage(errors)
+        batch = mailbox.store_batch(
+            unit.session,
+            UsageBatch(
+                id=new_id(),
+                product_id=product_id,
+                idempotency_key=idempotency_key,
+                body_digest=digest,
+                organization_ids=sorted({UUID(event["organization_id"]) for event in events}),
+                events=events,
+                accepted=len(events),
+            ),
+        )
+        if batch.body_digest != digest:
+            raise Conflict("this Idempotency-Key came with another body", field="Idempotency-Key")
+        unit.ring("usage.drain")
+    return AcceptedBatch(batch.id, batch.accepted)
+
+
+def _checked(
+    unit: Unit, product_id: UUID, raw_events: Sequence[Mapping[str, object]]
+) -> tuple[list[dict[str, Any]], list[FieldError]]:
+    references = {raw.get("organization") for raw in raw_events}
+    known = usage_intake.addressees(unit.session, [each for each in references if isinstance(each, str)])
+    door = _Door(
+        product=unit.session.get_one(Product, product_id).code,
+        meters=usage_intake.meters(unit.session, product_id),
+        organizations=known,
+    )
+    events: list[dict[str, Any]] = []
+    errors: list[FieldError] = []
+    for index, raw in enumerate(raw_events):
+        addressee = known.get(str(raw.get("organization")))
+        now = addressee.frozen_at if addressee and addressee.frozen_at else unit.now
+        checked = check_usage_event(raw, now)
+        found = checked if isinstance(checked, list) else door.refusals(checked)
+        if found:
+            errors += [replace(error, index=index) for error in found]
+        elif isinstance(checked, UsageEvent):
+            events.append({"index": index, **door.record(checked)})
+    return events, errors
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """What the events of one product key may name."""
+
+    product: str
+    meters: Mapping[str, UUID]
+    organizations: Mapping[str, Addressee]
+
+    def refusals(self, event: UsageEvent) -> list[FieldError]:
+        errors = []
+        if event.organization not in self.organizations:
+            errors.append(FieldError("organization", "is unknown"))
+        if event.product != self.product:
+            errors.append(FieldError("product", f"this key posts usage of {self.product!r} only"))
+        elif event.metric not in self.meters:
+            errors.append(FieldError("metric", f"is not a meter of {self.product!r}"))
+        return errors
+
+    def record(self, event: UsageEvent) -> dict[str, Any]:
+        organization_id = str(self.organizations[event.organization].id)
+        return {
+            "organization_id": organization_id,
+            "event_id": event.event_id,
+            "meter_id": str(self.meters[event.metric]),
+            "quantity": format(event.quantity, "f"),
+            "occurred_at": event.occurred_at.isoformat(),
+            "properties": event.properties or None,
+            # By id: the same event is the same, whichever of its names the organization was called.
+            "digest": replace(event, organization=organization_id).content_digest(),
+        }
+
+
+@tick("usage.drain", queue="usage")
+def drain(context: Context) -> None:
+    """Open every stored batch that nobody has claimed; rung for, and swept for."""
+    context.bell.answered("usage.drain")
+    while True:
+        with context.database.system() as session:
+            mailbox.bury_exhausted(session, UsageBatch)
+            claimed: Sequence[UsageBatch] = mailbox.claim(
+                session, UsageBatch, context.settings.lease, _MOST_BATCHES
+            )
+        if not claimed:
+            return
+        for group in _groups(claimed):
+            _open_group(context, group)
+
+
+def _groups(batches: Sequence[UsageBatch]) -> list[list[UsageBatch]]:
+    """Batches to open in one transaction, bounded by their events."""
+    groups: list[list[UsageBatch]] = [[]]
+    events = 0
+    for batch in batches:
+        if groups[-1] and events + batch.accepted > _MOST_EVENTS:
+            groups.append([])
+            events = 0
+        groups[-1].append(batch)
+        events += batch.accepted
+    return groups
+
+
+def _open_group(context: Context, batches: Sequence[UsageBatch]) -> None:
+    """Open some batches together; if that fails, one by one, so that a bad one is alone with its error."""
+    try:
+        _open(context, batches)
+    except Exception as error:
+        if len(batches) > 1:
+            for batch in batches:
+                _open_group(context, [batch])
+            return
+        log.exception("usage batch %s could not be opened", batches[0].id)
+        with context.database.system() as session:
+            mailbox.put_back(session, UsageBatch, [batches[0].id], _RETRY, type(error).__name__, failed=True)
+
+
+def _open(context: Context, batches: Sequence[UsageBatch]) -> None:
+    ids = [batch.id for batch in batches]
+    organization_ids = sorted({organization for batch in batches for organization in batch.organization_ids})
+    with context.database.system() as session:
+        for organization_id in organization_ids:
+            enter(session, organization_id)
+            usage_intake.open_batches(session, organization_id, ids)
+        mailbox.settle(session, UsageBatch, ids, context.wall())
+    for organization_id in organization_ids:
+        _bill_what_came_too_late(context, organization_id)
+
+
+def _bill_what_came_too_late(context: Context, organization_id: UUID) -> None:
+    with context.tenant(organization_id) as unit:
+        due_at = unit.now + context.settings.collection_window
+        for subscription_id in usage_intake.ended_with_late_usage(unit.session, organization_id):
+            key = f"{subscription_id}:{unit.now:%Y%m%d%H%M%S}"
+            unit.enqueue("invoicing.bill_late_usage", key, subject_id=subscription_id, due_at=due_at)
+
+
+@job("usage.redrive", queue="usage")
+def redrive(context: Context, claimed: ClaimedJob) -> None:
+    """A subscription has appeared: quarantined usage of its product finds it."""
+    assert claimed.organization_id is not None
+    assert claimed.subject_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        found = usage_intake.redrive(unit.session, claimed.organization_id, claimed.subject_id)
+    log.info("%d quarantined usage records of %s found their subscription", found, claimed.organization_id)

@@ -1,0 +1,1 @@
+"""The Celery worker's composition root and beat's timetable."""

@@ -98,6 +98,9 @@ class SilentBell:
     def ring(self, task: str, subject: str | None = None) -> None:
         """Nothing happens; Postgres has the work."""
 
+    def answered(self, task: str) -> None:
+        """Nobody was rung."""
+
 
 @contextmanager
 def offline_context(

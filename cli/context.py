@@ -4,13 +4,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.client import StripeGateway
-from models.database import Database, PoolTerms
+from models.database import PoolTerms
+from tasks.composition import build_context
 from tasks.context import Context
-from tasks.queue import CeleryBell, celery
+from tasks.queue import celery
+from tasks.queue_settings import configure
 from tasks.settings import Settings
 
 _FILE = "environment.json"
@@ -42,27 +42,11 @@ def settings_environ(environ: Mapping[str, str] = os.environ) -> Mapping[str, st
 def opened(environ: Mapping[str, str] | None = None) -> Iterator[Context]:
     """A context for one command. Raises BadSetting, UnsafeDatabaseRole."""
     settings = Settings.from_environ(settings_environ() if environ is None else environ)
-    celery.conf.broker_url = settings.redis_url
-    # A ring is a courtesy: a broker that is away must not hold a command up.
-    celery.conf.broker_transport_options = {"socket_connect_timeout": 2, "socket_timeout": 2}
-    pool = PoolTerms(size=4, statement_timeout_s=120)
-    context = Context(
-        database=Database(settings.database_url, pool, name="dunlin-cli"),
-        auditor=Database(settings.auditor_url, pool, name="dunlin-cli-auditor"),
-        gateway=StripeGateway(
-            settings.stripe_api_key, api_base=settings.stripe_api_base, wall=_wall, limiter=None
-        ),
-        settings=settings,
-        bell=CeleryBell(),
-        wall=_wall,
-    )
+    configure(celery, settings.redis_url)
+    context = build_context(settings, "cli", PoolTerms(size=4, statement_timeout_s=120))
     try:
         context.database.refuse_unsafe_role()
         yield context
     finally:
         context.database.close()
         context.auditor.close()
-
-
-def _wall() -> datetime:
-    return datetime.now(UTC)

@@ -50,9 +50,8 @@ def advance_clock(clock_id: UUID, to: datetime) -> None:
 
     The work is done by the running workers: start the system first.
     """
-    from cli.clocks import one_clock  # noqa: PLC0415
     from cli.context import opened  # noqa: PLC0415
-    from tasks.clocks import advance  # noqa: PLC0415
+    from tasks.clocks import advance, get  # noqa: PLC0415
 
     with opened() as context:
         clock = advance(context, clock_id, to.replace(tzinfo=UTC))
@@ -62,5 +61,5 @@ def advance_clock(clock_id: UUID, to: datetime) -> None:
                 why = clock.last_error or "do the workers run?"
                 raise click.ClickException(f"the clock stands at {clock.frozen_at:%Y-%m-%d %H:%M}: {why}")
             time.sleep(_POLL_S)
-            clock = one_clock(context, clock_id)
+            clock = get(context, clock_id)
     click.echo(f"{clock.name} is at {clock.frozen_at:%Y-%m-%d %H:%M} UTC")

@@ -10,9 +10,11 @@ from uuid import UUID
 from cli.demo.api import Api
 from cli.demo.cast import Member
 from cli.demo.player import Played
+from models.invariants import Breach
 from models.invoices import DunningCase, DunningStep
 from models.ops import Job, ReconciliationRun, UsageBatch, WebhookEvent
 from tasks import accounts, documents, explain, invariants, reconciliation
+from tasks.accounts import ProductDayAccounts
 from tasks.context import Context
 
 
@@ -50,12 +52,12 @@ class Explained:
 class Facts:
     """Everything that the summary shows and judges."""
 
-    usage: Sequence[accounts.ProductAccounts]
+    usage: Sequence[ProductDayAccounts]
     invoices: dict[str, list[dict[str, Any]]]
     dunning: list[Dunning]
     explained: list[Explained]
     run: ReconciliationRun
-    breaches: Sequence[invariants.Breach]
+    breaches: Sequence[Breach]
     documents: list[Path]
     webhooks: int
     unhandled: int
@@ -66,7 +68,7 @@ def gather(context: Context, api: Api, played: Sequence[Played], folder: Path) -
     """Ask the API, the proofs and the tables. Writes the invoices as PDF into `folder`."""
     invoices = {one.member.slug: _invoices(api, one.member) for one in played}
     return Facts(
-        usage=accounts.product_accounts(context),
+        usage=accounts.product_totals(accounts.usage_accounts(context)),
         invoices=invoices,
         dunning=[case for one in played for case in _dunning(context, one)],
         explained=[line for one in played for line in _explained(context, one, invoices[one.member.slug])],
@@ -144,8 +146,8 @@ def _webhooks(context: Context) -> int:
 def _dead(context: Context) -> list[str]:
     """Jobs and inbox rows that gave up, with the reason."""
     with context.auditor.system() as session:
-        return [
-            f"{kind} {row.id}: {row.last_error}"
-            for kind, table in (("job", Job), ("webhook", WebhookEvent), ("batch", UsageBatch))
-            for row in session.query(table).filter_by(state="dead")
-        ]
+        jobs = [f"job {row.kind}: {row.last_error}" for row in session.query(Job).filter_by(state="dead")]
+        for inbox in (WebhookEvent, UsageBatch):
+            for row in session.query(inbox).filter_by(state="dead"):
+                jobs.append(f"{inbox.__tablename__} {row.id}: {row.last_error}")
+    return jobs

@@ -67,9 +67,7 @@ def usage_totals(facts: Facts) -> Accounts:
 
 def _accounts(facts: Facts, recording: Recording) -> Finding:
     seen, expected = usage_totals(facts), recording.accounts
-    adds_up = all(
-        one.accepted == one.rated + one.waiting + one.quarantined + one.duplicate for one in facts.usage
-    )
+    adds_up = all(one.adds_up for one in facts.usage)
     accepted = sum(one.accepted for one in facts.usage)
     holds = adds_up and seen == expected and accepted == expected.accepted and facts.unhandled == 0
     detail = f"{accepted:,} accepted = {_written(seen)}"

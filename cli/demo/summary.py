@@ -40,7 +40,7 @@ def _usage(facts: Facts, recording: Recording) -> Table:
         table.add_column(name, justify="right")
     for one in facts.usage:
         numbers = (one.accepted, one.rated, one.waiting, one.quarantined, one.duplicate)
-        table.add_row(one.product, *(f"{number:,}" for number in numbers))
+        table.add_row(one.product_code, *(f"{number:,}" for number in numbers))
     totals, expected = usage_totals(facts), recording.accounts
     for title, one in (("all", totals), ("the generator", expected)):
         numbers = (one.accepted, one.rated, one.waiting, one.quarantined, one.duplicate)

@@ -79,7 +79,7 @@ _BATCH = text(
         SELECT {_COLUMNS} FROM ops.usage_inbox WHERE id = :batch_id AND product_id = :product_id
     ), placed AS ({_PLACED}), copies AS ({_COPIES}), counted AS ({_COUNTED})
     SELECT accepted, rated, waiting, quarantined, duplicate FROM counted
-    """  # noqa: S608  # of our own constants
+    """  # of our own constants
 )
 
 _REASONS = text(
@@ -102,7 +102,7 @@ _DAYS = text(
            sum(c.quarantined)::bigint, sum(c.duplicate)::bigint
     FROM counted c JOIN catalog.products p ON p.id = c.product_id
     GROUP BY 1, 2 ORDER BY 1, 2
-    """  # noqa: S608  # of our own constants
+    """  # of our own constants
 )
 
 

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from billing.errors import BillingError
 
-
 __all__ = ["Database", "OrganizationBusy", "PoolTerms", "Session", "UnsafeDatabaseRole", "enter"]
 
 

@@ -243,6 +243,11 @@ class LocalStack:
         """The file with everything that a process printed."""
         return self.state_dir / "logs" / f"{name}.log"
 
+    @property
+    def warden_pid(self) -> int:
+        """The pid of the process that cleans up after a killed launcher."""
+        return self._supervisor.warden_pid
+
     def pid(self, name: str) -> int:
         """The pid of a running process. Raises KeyError while it is down."""
         return self._supervisor.pid(name)

@@ -3,6 +3,7 @@
 The template only places these strings. Nothing in them is ever read as markup.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -30,6 +31,9 @@ _PAYMENT = {
     "unknown": "Being checked",
     "refunded": "Refunded",
 }
+# A color that is not one would stop the template.
+_COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
+_NO_COLOR = "#5b6777"
 # Decimal comma and spaced thousands, as format_money writes these currencies.
 _COMMA_CURRENCIES = frozenset({"ZAR"})
 _NO_BREAK = "\u00a0"
@@ -136,7 +140,7 @@ def _groups(lines: Sequence[DocumentLine]) -> list[dict[str, Any]]:
         groups.append(
             {
                 "name": product.name,
-                "color": product.color,
+                "color": product.color if _COLOR.fullmatch(product.color) else _NO_COLOR,
                 "amount": money_text(net, currency),
                 "lines": [_line(entry) for entry in members],
             }

@@ -10,11 +10,11 @@ from uuid import UUID
 from cli.demo.api import Api
 from cli.demo.cast import Member
 from cli.demo.player import Played
+from models.accounts import ProductDayAccounts
 from models.invariants import Breach
 from models.invoices import DunningCase, DunningStep
 from models.ops import Job, ReconciliationRun, UsageBatch, WebhookEvent
 from tasks import accounts, documents, explain, invariants, reconciliation
-from tasks.accounts import ProductDayAccounts
 from tasks.context import Context
 
 
@@ -146,8 +146,11 @@ def _webhooks(context: Context) -> int:
 def _dead(context: Context) -> list[str]:
     """Jobs and inbox rows that gave up, with the reason."""
     with context.auditor.system() as session:
-        jobs = [f"job {row.kind}: {row.last_error}" for row in session.query(Job).filter_by(state="dead")]
-        for inbox in (WebhookEvent, UsageBatch):
-            for row in session.query(inbox).filter_by(state="dead"):
-                jobs.append(f"{inbox.__tablename__} {row.id}: {row.last_error}")
-    return jobs
+        jobs = session.query(Job).filter_by(state="dead").all()
+        events = session.query(WebhookEvent).filter_by(state="dead").all()
+        batches = session.query(UsageBatch).filter_by(state="dead").all()
+    return [
+        *(f"job {job.kind}: {job.last_error}" for job in jobs),
+        *(f"webhook {event.type}: {event.last_error}" for event in events),
+        *(f"usage batch {batch.id}: {batch.last_error}" for batch in batches),
+    ]

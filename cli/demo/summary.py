@@ -1,6 +1,6 @@
 """The summary that a person can trust: accounts, invoices, dunning, one line explained, the verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from rich.console import Console
@@ -9,9 +9,10 @@ from rich.table import Table
 
 from billing.money import Money, format_money
 from cli.demo.facts import Facts
-from cli.demo.generator import Recording
+from cli.demo.generator import Accounts, Recording
 from cli.demo.judging import Finding, usage_totals
 from cli.demo.player import Played
+from models.accounts import ProductDayAccounts
 
 _STATUS_STYLES = {"paid": "green", "open": "yellow", "draft": "yellow", "void": "dim", "uncollectible": "red"}
 
@@ -38,16 +39,15 @@ def _usage(facts: Facts, recording: Recording) -> Table:
     table.add_column("product")
     for name in ("accepted", "rated", "waiting", "quarantined", "duplicate"):
         table.add_column(name, justify="right")
-    for one in facts.usage:
-        numbers = (one.accepted, one.rated, one.waiting, one.quarantined, one.duplicate)
-        table.add_row(one.product_code, *(f"{number:,}" for number in numbers))
-    totals, expected = usage_totals(facts), recording.accounts
-    for title, one in (("all", totals), ("the generator", expected)):
-        numbers = (one.accepted, one.rated, one.waiting, one.quarantined, one.duplicate)
-        table.add_row(
-            title, *(f"{number:,}" for number in numbers), style="bold" if title == "all" else "dim"
-        )
+    for product in facts.usage:
+        table.add_row(product.product_code, *_numbers(product))
+    table.add_row("all", *_numbers(usage_totals(facts)), style="bold")
+    table.add_row("the generator", *_numbers(recording.accounts), style="dim")
     return table
+
+
+def _numbers(one: Accounts | ProductDayAccounts) -> Iterator[str]:
+    return (f"{n:,}" for n in (one.accepted, one.rated, one.waiting, one.quarantined, one.duplicate))
 
 
 def _show_noise(console: Console, recording: Recording) -> None:

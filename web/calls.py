@@ -129,13 +129,18 @@ class Route:
     answer: Any = None
     status: int = 200
     body: type[msgspec.Struct] | None = None
-    # What the OpenAPI page says of a body that the view reads by itself.
-    described_body: Any = None
+    # The types of a body that the view reads by itself, for the OpenAPI page.
+    read_by_view: tuple[type[msgspec.Struct], ...] = ()
     query: Mapping[str, str] = field(default_factory=dict)
     max_body: int = 64 * KIB
     keeps_answer: bool = True
     content_type: str = "application/json"
     refusals: tuple[int, ...] = ()
+
+    @property
+    def bodies(self) -> tuple[type[msgspec.Struct], ...]:
+        """The types of which the body is one."""
+        return (self.body,) if self.body is not None else self.read_by_view
 
     @property
     def endpoint(self) -> str:

@@ -78,7 +78,7 @@ def _claim(context: Context, principal: str, key: str, digest: str) -> Answer | 
 def _replay(first: IdempotentAnswer) -> Answer:
     assert first.status is not None and first.body is not None
     return Answer(
-        first.body["content"],
+        first.body["text"].encode(),
         first.status,
         {"Idempotent-Replayed": "true"},
         content_type=first.body["content_type"],
@@ -91,7 +91,8 @@ def _keep(context: Context, principal: str, key: str, digest: str, answer: Answe
         if row is not None:
             row.status = answer.status
             row.body = {
-                "content": msgspec.to_builtins(answer.body if answer.kept is None else answer.kept),
+                # As text: a JSON column would give the fields back in another sequence.
+                "text": msgspec.json.encode(answer.body if answer.kept is None else answer.kept).decode(),
                 "content_type": answer.content_type,
             }
 

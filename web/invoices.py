@@ -3,12 +3,13 @@
 from typing import Any
 from uuid import UUID
 
+from tasks.explain import explain_line
+
 from billing.errors import NotFound
 from billing.metering import FieldError
 from models import reading
 from models.invoices import Invoice, InvoiceLine, Payment
 from tasks.documents import invoice_pdf
-from tasks.explain import explain_line
 from web import shapes
 from web.calls import ORGANIZATION, Answer, Call, Route
 from web.problems import InvalidFields

@@ -66,7 +66,7 @@ def routes(described: Sequence[Route]) -> tuple[Route, ...]:
 
 def document(described: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the described routes."""
-    types = {kind for route in described for kind in (route.body, route.described_body, route.answer) if kind}
+    types = {kind for route in described for kind in (*route.bodies, route.answer) if kind}
     wanted = [*sorted(types, key=str), shapes.Problem]
     references, components = msgspec.json.schema_components(wanted, ref_template=_REFERENCE)
     schemas = dict(zip(wanted, references, strict=True))
@@ -117,12 +117,10 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     }
     if route.access:
         operation["description"] = f"Keys: {', '.join(sorted(route.access))}."
-    body = route.body or route.described_body
-    if body is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schemas[body]}},
-        }
+    bodies = [schemas[body] for body in route.bodies]
+    if bodies:
+        schema = bodies[0] if len(bodies) == 1 else {"anyOf": bodies}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
 
 
@@ -155,7 +153,7 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     elif route.status != 204:
         good["content"] = {route.content_type: {"schema": {"type": "string"}}}
     refusals = set(route.refusals) | ({401, 403} if route.access else set())
-    if route.body is not None or route.described_body is not None:
+    if route.bodies:
         refusals |= set(_WITH_BODY)
     if route.query:
         refusals.add(422)

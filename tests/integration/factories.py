@@ -33,8 +33,8 @@ from models.subscriptions import PaymentMethod, ProductSubscription, Subscriptio
 from models.usage import UsageRecord
 from tasks.context import Context
 from tasks.settings import Settings
+from tests.servers import postgres_url
 
-SERVER = os.environ.get("DUNLIN_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:54329/postgres")
 GRADUATED = ChargeTerms(
     ChargeModel.graduated,
     "USD",
@@ -73,11 +73,12 @@ class TestDatabase:
 def fresh_database(name: str) -> Iterator[TestDatabase]:
     """Create, migrate and afterwards drop a database on the test server."""
     name = f"{name}_{os.getpid()}"
-    server = create_engine(_driver(SERVER), isolation_level="AUTOCOMMIT")
+    server_url = postgres_url()
+    server = create_engine(_driver(server_url), isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
         connection.execute(text(f"CREATE DATABASE {name}"))
-    url = SERVER.rsplit("/", 1)[0] + f"/{name}"
+    url = server_url.rsplit("/", 1)[0] + f"/{name}"
     migrate.upgrade(url, "app", "audit")
     owner = create_engine(_driver(url))
     host = url.rsplit("@", 1)[1]

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from tasks.queue import QUEUES
 
@@ -31,7 +31,8 @@ def _messages() -> dict[str, Any]:
         "result_accept_content": ["json"],
         # A typo must not create a queue that nobody reads.
         "task_create_missing_queues": False,
-        "task_queues": [Queue(name) for name in QUEUES],  # type: ignore[no-untyped-call]
+        # An exchange each: queues that share one and its key would all get every message.
+        "task_queues": [Queue(name, Exchange(name), name) for name in QUEUES],  # type: ignore[no-untyped-call]
         "task_default_queue": "ops",
         # Outcomes are rows; dead result connections have silenced beat before.
         "task_ignore_result": True,

@@ -1,0 +1,254 @@
+"""Explanations: why an invoice line costs what it costs, down to its usage events, and again from them."""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from billing.errors import Conflict, InvalidTerms, InvalidUsage, NotFound
+from billing.exact import exact_number, exact_text
+from billing.metering import Aggregation, UsageFact, aggregate, parse_instant
+from billing.money import Money, format_money, round_half_away
+from billing.periods import Period
+from billing.rating import ChargeTerms, rate
+from models import explaining
+from models.database import Session
+from models.explaining import CitedEvent, LineRows
+from tasks.context import Context
+from tasks.explanation_text import explain_text
+
+__all__ = ["LineReference", "explain_line", "explain_text", "find_line"]
+
+_MOST_PER_PAGE = 1_000
+_METERED = ("usage", "adjustment")
+
+
+class LineReference(NamedTuple):
+    """What `explain_line` needs to know of a line."""
+
+    organization_id: UUID
+    invoice_id: UUID
+    line_id: UUID
+
+
+def find_line(context: Context, reference: str) -> LineReference:
+    """The line that `ACME-000042/3` (invoice number, position) means.
+
+    Without a position: the first line for usage, else the first line.
+    Raises: NotFound; Conflict when two organizations have invoices of this number.
+    """
+    number, _, position = reference.partition("/")
+    with context.auditor.system() as session:
+        lines = explaining.lines_numbered(session, number.strip())
+    if len({line.organization_id for line in lines}) > 1:
+        raise Conflict(f"two organizations have an invoice {number}")
+    wanted = [line for line in lines if not position or str(line.position) == position.strip()]
+    if not wanted:
+        raise NotFound(f"there is no invoice line {reference}")
+    line = wanted[0] if position else next((each for each in wanted if each.kind == "usage"), wanted[0])
+    return LineReference(line.organization_id, line.invoice_id, line.line_id)
+
+
+def explain_line(
+    context: Context,
+    organization_id: UUID,
+    invoice_id: UUID,
+    line_id: UUID,
+    page: str | None = None,
+    *,
+    page_size: int = 100,
+) -> dict[str, Any]:
+    """Everything that made the line's amount, JSON-safe: numbers as exact text, amounts in minor units.
+
+    `events` holds one page of the usage events that the line cites and the cursor of the next;
+    `recomputed` is the amount computed again from all of them under the line's own terms (on the
+    first page only: `page` None).
+    Raises: NotFound, also for a line of another organization or invoice; InvalidTerms for a bad cursor.
+    """
+    after = None if page is None else _cursor_read(page)
+    with context.tenant(organization_id) as unit:
+        rows = explaining.line_rows(unit.session, organization_id, invoice_id, line_id)
+        if rows is None:
+            raise NotFound("no such invoice line")
+        return {
+            **_account(rows),
+            "events": _events(unit.session, rows, after, min(max(page_size, 1), _MOST_PER_PAGE)),
+            "recomputed": _recomputed(unit.session, rows) if page is None else None,
+        }
+
+
+def _account(rows: LineRows) -> dict[str, Any]:
+    """What the line says of itself: everything but the events."""
+    line, invoice, told = rows.line, rows.invoice, rows.line.explanation
+    rating: Mapping[str, Any] = told.get("rating") or {}
+    return {
+        "invoice": {
+            "id": str(invoice.id),
+            "number": invoice.number,
+            "kind": invoice.kind,
+            "status": invoice.status,
+            "currency": invoice.currency,
+            "total_minor": invoice.total_minor,
+            "period": _period_record(invoice.period_start_at, invoice.period_end_at),
+        },
+        "line": {
+            "id": str(line.id),
+            "position": line.position,
+            "kind": line.kind,
+            "description": line.description,
+            "quantity": _exact(line.quantity),
+            "unit_price": None if line.unit_price is None else _exact(line.unit_price),
+            "currency": line.currency,
+            "amount_minor": line.amount_minor,
+            "period": _period_record(line.period_start_at, line.period_end_at),
+        },
+        "product": {"code": rows.product.code, "name": rows.product.name},
+        "price": {**(told.get("plan") or {}), "terms": told.get("terms"), "interval": told.get("interval")},
+        "quantity": _quantity(rows, rating),
+        "trial": bool(told.get("trial")),
+        "steps": rating.get("steps") or [],
+        "rounding": _rounding(rows, rating),
+        "proration": told.get("proration"),
+        "discount": _discount(rows),
+        "tax": _tax(rows),
+        "cause": told.get("adjusts"),
+    }
+
+
+def _quantity(rows: LineRows, rating: Mapping[str, Any]) -> dict[str, Any]:
+    meter = rows.meter
+    return {
+        "value": rating.get("quantity") or _exact(rows.line.quantity),
+        "billable": rating.get("billable"),
+        "unit": meter.unit if meter else None,
+        "aggregation": rows.line.explanation.get("aggregation") if meter else None,
+        "facts": rows.line.explanation.get("facts"),
+    }
+
+
+def _rounding(rows: LineRows, rating: Mapping[str, Any]) -> dict[str, Any]:
+    """The exact amount and what it was rounded to, once; for an adjustment those of the whole period."""
+    exact = rating.get("exact")
+    if exact is None and rows.line.unit_price is not None:
+        exact = exact_text(Fraction(rows.line.unit_price) * Fraction(rows.line.quantity))
+    rounded = None if exact is None else round_half_away(exact_number(exact))
+    return {"rule": "half away from zero, once per line", "exact": exact, "rounded_minor": rounded}
+
+
+def _discount(rows: LineRows) -> dict[str, Any]:
+    return {
+        "amount_minor": rows.line.discount_minor,
+        "of_invoice_minor": rows.invoice.discount_minor,
+        "split_over_minor": rows.discountable_minor,
+        "rule": "the invoice's discount, split by amount over its discountable lines, largest remainder",
+        "discountable": rows.line.discountable,
+    }
+
+
+def _tax(rows: LineRows) -> dict[str, Any]:
+    percentage = rows.invoice.tax_percentage
+    return {
+        "name": rows.invoice.tax_name,
+        "percentage": None if percentage is None else _exact(percentage),
+        "inclusive": rows.invoice.tax_inclusive,
+        "base_minor": rows.line.amount_minor - rows.line.discount_minor,
+        "amount_minor": rows.line.tax_minor,
+    }
+
+
+def _events(
+    session: Session, rows: LineRows, after: tuple[datetime, str] | None, page_size: int
+) -> dict[str, Any]:
+    if rows.line.meter_id is None:
+        return {"items": [], "next": None, "total": 0}
+    # One more than asked for tells whether there is a next page.
+    found = explaining.cited_events(session, rows.line, after, page_size + 1)
+    shown = found[:page_size]
+    return {
+        "items": [_event_record(event) for event in shown],
+        "next": _cursor(shown[-1]) if len(found) > page_size else None,
+        "total": explaining.count_events(session, rows.line),
+    }
+
+
+def _event_record(event: CitedEvent) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "occurred_at": _instant(event.occurred_at),
+        "quantity": _exact(event.quantity),
+        "properties": event.properties or {},
+        "batch_id": str(event.batch_id),
+    }
+
+
+def _recomputed(session: Session, rows: LineRows) -> dict[str, Any]:
+    """The amount once more: from the events and the stored terms, or from quantity and unit price."""
+    again = _again(session, rows)
+    if again is None:
+        return {
+            "recomputed_minor": None,
+            "agrees": False,
+            "difference": f"a {rows.line.kind} line without a unit price cannot be computed again",
+        }
+    gap = again - Money(rows.line.amount_minor, rows.line.currency)
+    return {
+        "recomputed_minor": again.minor,
+        "agrees": not gap.minor,
+        "difference": f"computed again, the line is {format_money(gap)} more" if gap.minor else None,
+    }
+
+
+def _again(session: Session, rows: LineRows) -> Money | None:
+    line = rows.line
+    if line.kind in _METERED:
+        return _metered_again(session, rows)
+    if line.unit_price is None:
+        return None
+    return Money(round_half_away(Fraction(line.unit_price) * Fraction(line.quantity)), line.currency)
+
+
+def _metered_again(session: Session, rows: LineRows) -> Money:
+    """Rate the events again; an adjustment is the whole period less what its earlier lines charged."""
+    line = rows.line
+    assert rows.meter is not None, "a usage line has a meter"
+    adjusts: Mapping[str, Any] = line.explanation.get("adjusts") or {}
+    line_ids = [line.id, *(UUID(each) for each in adjusts.get("line_ids", ()))]
+    facts = (
+        UsageFact(Fraction(quantity), at, event_id, value)
+        for quantity, at, event_id, value in explaining.rated_facts(
+            session, line, line_ids, rows.meter.unique_property
+        )
+    )
+    period = Period(line.period_start_at, line.period_end_at)
+    quantity = aggregate(Aggregation(line.explanation["aggregation"]), facts, period)
+    charge = rate(quantity, ChargeTerms.from_record(line.explanation["terms"])).amount
+    return charge - Money(int(adjusts.get("billed_minor", 0)), line.currency)
+
+
+def _cursor(event: CitedEvent) -> str:
+    place = json.dumps([_instant(event.occurred_at), event.event_id])
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _cursor_read(page: str) -> tuple[datetime, str]:
+    try:
+        at, event_id = json.loads(base64.urlsafe_b64decode(page + "=" * (-len(page) % 4)))
+        return parse_instant(at), str(event_id)
+    except (ValueError, TypeError, InvalidUsage) as error:
+        raise InvalidTerms("is not a cursor of this list", field="page") from error
+
+
+def _period_record(start_at: datetime, end_at: datetime) -> dict[str, str]:
+    return {"start_at": _instant(start_at), "end_at": _instant(end_at)}
+
+
+def _instant(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def _exact(number: Decimal) -> str:
+    return exact_text(Fraction(number))

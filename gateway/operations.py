@@ -4,7 +4,11 @@ Calls go through the SDK's generic request instead of its 200 service methods: t
 is stored in a row before the call, and a stored name must find its route without a switch per name.
 """
 
+import re
 from dataclasses import dataclass
+
+# Stripe's own ids, and the ones that we may choose (coupons); nothing that could lead to another path.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +22,8 @@ class Route:
         """The path with `object_id` in its place. Raises ValueError for an id that is missing or unsafe."""
         if "{id}" not in self.path:
             return self.path
-        if not object_id or not object_id.replace("_", "").isalnum():
-            raise ValueError(f"{self.path} needs an id of letters, digits and underscores, got {object_id!r}")
+        if not object_id or not _ID.fullmatch(object_id):
+            raise ValueError(f"{self.path} needs an id of letters, digits, _ and -, got {object_id!r}")
         return self.path.replace("{id}", object_id)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway import requests
 from gateway.errors import Declined, GatewayError, Refused, Throttled, UnknownVersion, Unreachable
-from gateway.operations import OPERATIONS
+from gateway.operations import FETCHES, OPERATIONS
 
 
 def line(**changes: object) -> requests.Line:
@@ -104,8 +104,12 @@ def test_metadata_is_text_and_bounded() -> None:
         requests.create_refund("pi_1", metadata={str(n): n for n in range(51)})
 
 
+def test_an_id_that_we_chose_is_taken() -> None:
+    assert FETCHES["coupon"].url("bundle-starter_2026") == "/v1/coupons/bundle-starter_2026"
+
+
 def test_an_id_that_could_leave_its_path_is_refused() -> None:
-    for unsafe in (None, "", "in_1/pay", "../v1/accounts", "in 1", "in_1?x=y"):
+    for unsafe in (None, "", "in_1/pay", "../v1/accounts", "in 1", "in_1?x=y", "in_é", "in_1\n"):
         with pytest.raises(ValueError, match="needs an id"):
             OPERATIONS["pay_invoice"].url(unsafe)
 

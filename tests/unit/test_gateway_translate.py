@@ -61,6 +61,12 @@ def test_a_subscription_says_the_same_in_every_version(train: str) -> None:
     )
 
 
+def test_the_one_discount_of_old_versions_is_read() -> None:
+    shape = payload("acacia", "customer.subscription.updated")["data"]["object"]
+    del shape["discounts"]
+    assert translate.subscription(shape).discount_ids == ("di_1",)
+
+
 def test_the_period_of_a_subscription_is_the_one_that_ends_first() -> None:
     facts = read_subscription("endive")
     yearly = dataclasses.replace(facts.items[0], period_end_at=datetime(2027, 9, 1, tzinfo=UTC))

@@ -9,6 +9,8 @@ from flask import Flask, Response
 from tasks.context import Context
 from tasks.settings import BadSetting
 from web import problems
+from web.admin import showing
+from web.admin.blueprint import admin_blueprint
 from web.auth import Doorkeeper
 from web.calls import MIB
 from web.dispatch import view_of
@@ -53,6 +55,8 @@ def create_app(context: Context, *, trusted_hosts: Sequence[str] = ()) -> Flask:
     problems.install(app)
     install_log(app)
     _install_routes(app, context)
+    showing.install(app)
+    app.register_blueprint(admin_blueprint(context))
     _install_headers(app, secure=secure)
     return app
 

@@ -3,13 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from tasks.explain import explain_line
-
 from billing.errors import NotFound
 from billing.metering import FieldError
 from models import reading
 from models.invoices import Invoice, InvoiceLine, Payment
 from tasks.documents import invoice_pdf
+from tasks.explain import explain_line
 from web import shapes
 from web.calls import ORGANIZATION, Answer, Call, Route
 from web.problems import InvalidFields
@@ -166,7 +165,7 @@ ROUTES = (
         access=ORGANIZATION,
         summary="Why a line is what it is: price version, tier by tier, rounding, and its events page by page",
         tag="Invoices",
-        answer=dict[str, object],
+        answer=dict[str, Any],
         query={"page": "`next` of the page of events before"},
         refusals=(404,),
     ),

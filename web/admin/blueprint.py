@@ -1,0 +1,197 @@
+"""The admin's pages: sign in, what needs attention, lists, rows, and giving a dead job another try."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, abort, g, redirect, render_template, request, url_for
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+from models import admin_lists, overview
+from models.ops import AuditEntry, Job
+from models.overview import Gauge
+from models.reading import DATABASE_AWAY
+from models.work import redrive_job
+from tasks import users
+from tasks.context import Context
+from web.admin import sessions, showing
+from web.admin.pages import BY_PATH, MENU, ListPage
+
+MAX_PAGE = 1_000
+_OPEN_PAGES = ("admin.sign_in",)
+_RELATED_ROWS = 20
+
+
+def admin_blueprint(context: Context) -> Blueprint:
+    """The admin of a context, at `/admin/`."""
+    admin = Blueprint("admin", __name__, url_prefix="/admin")
+    views = _Views(context)
+    admin.before_request(views.guard)
+    admin.context_processor(lambda: {"menu": MENU, "form_token": sessions.form_token})
+    for rule, view, methods in (
+        ("/", views.home, ["GET"]),
+        ("/login/", views.sign_in, ["GET", "POST"]),
+        ("/logout/", views.sign_out, ["POST"]),
+        ("/<area>/<name>/", views.listing, ["GET"]),
+        ("/<area>/<name>/<uuid:key>/", views.row, ["GET"]),
+        ("/ops/job/<uuid:key>/redrive/", views.redrive, ["POST"]),
+    ):
+        admin.add_url_rule(rule, view_func=view, methods=methods, strict_slashes=False)
+    admin.register_error_handler(HTTPException, _refused)
+    for away in DATABASE_AWAY:
+        admin.register_error_handler(away, _database_away)
+    return admin
+
+
+class _Views:
+    """The views of one admin; the lists read through the auditor, who can write nothing."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def guard(self) -> Response | None:
+        """Nobody without a session gets past here, and no unsafe request without its form's token."""
+        sessions.refuse_forged()
+        g.person = sessions.signed_in(self._context)
+        if g.person is None and request.endpoint not in _OPEN_PAGES:
+            return redirect(url_for("admin.sign_in", next=request.path if request.method == "GET" else None))
+        return None
+
+    def sign_in(self) -> str | Response | tuple[str, int]:
+        if request.method == "GET":
+            return render_template("admin/sign_in.html", email="", refused=False)
+        email = request.form.get("email", "")
+        found = (
+            None
+            if "\0" in email
+            else users.check_password(self._context, email, request.form.get("password", ""))
+        )
+        if found is None:
+            # One answer for a wrong password, an unknown address and a paused account.
+            return render_template("admin/sign_in.html", email=email, refused=True), 401
+        sessions.begin(self._context, found)
+        self._audit(found.email, "signed_in", "user", found.user_id)
+        return redirect(_own_page(request.args.get("next", "")))
+
+    def sign_out(self) -> Response:
+        sessions.end()
+        return redirect(url_for("admin.sign_in"))
+
+    def home(self) -> str:
+        with self._context.auditor.system() as session:
+            gauges = overview.gauges(session)
+            runs, _ = admin_lists.rows(session, admin_lists.RECONCILIATIONS)
+        return render_template(
+            "admin/home.html", now=_by_name(gauges), jobs=_jobs(gauges), run=runs[0] if runs else None
+        )
+
+    def listing(self, area: str, name: str) -> str:
+        page = _page(area, name)
+        filters = {
+            name: value for name, value in request.args.items() if value and name in page.query.filters
+        }
+        here: dict[str, Any] = {"area": area, "name": name, **filters}
+        search, number = request.args.get("q", "").strip()[:200], _page_number()
+        if any("\0" in value for value in (search, *filters.values())):
+            abort(400, "That cannot be searched for.")
+        with self._context.auditor.system() as session:
+            rows, more = admin_lists.rows(session, page.query, search=search, filters=filters, page=number)
+        return render_template(
+            "admin/list.html",
+            page=page,
+            rows=rows,
+            more=more,
+            number=number,
+            filters=filters,
+            search=search,
+            elsewhere=lambda to: url_for("admin.listing", **here, q=search or None, page=to),
+        )
+
+    def row(self, area: str, name: str, key: UUID) -> str:
+        page = _page(area, name)
+        with self._context.auditor.system() as session:
+            found = admin_lists.row(session, page.query, key)
+            if found is None:
+                abort(404, "There is no such row.")
+            related = [
+                (title, BY_PATH[path], name, *_few(session, BY_PATH[path], {name: str(key)}))
+                for title, path, name in page.related
+            ]
+        shown, whole = found
+        facts, nested = showing.split(whole)
+        return render_template(
+            "admin/row.html", page=page, shown=shown, facts=facts, nested=nested, related=related, key=key
+        )
+
+    def redrive(self, key: UUID) -> Response:
+        """Give a dead job its attempts back, and ring for it."""
+        with self._context.system() as unit:
+            if not redrive_job(unit.session, key):
+                abort(409, "Only a dead job can be given another try.")
+            unit.session.add(_entry(sessions.person().email, "redrove", "job", key))
+            unit.ring(unit.session.get_one(Job, key).kind, str(key))
+        return redirect(url_for("admin.row", area="ops", name="job", key=key))
+
+    def _audit(self, actor: str, action: str, object_type: str, object_id: UUID) -> None:
+        with self._context.system() as unit:
+            unit.session.add(_entry(actor, action, object_type, object_id))
+
+
+def _entry(actor: str, action: str, object_type: str, object_id: UUID) -> AuditEntry:
+    return AuditEntry(
+        actor=actor, action=action, object_type=object_type, object_id=str(object_id), detail={}
+    )
+
+
+def _page(area: str, name: str) -> ListPage:
+    page = BY_PATH.get(f"{area}/{name}")
+    if page is None or page.inner:
+        abort(404, "There is no such page.")
+    return page
+
+
+def _page_number() -> int:
+    given = request.args.get("page", "1")
+    return int(given) if given.isascii() and given.isdigit() and 1 <= int(given[:5]) <= MAX_PAGE else 1
+
+
+def _few(session: Any, page: ListPage, filters: Mapping[str, str]) -> tuple[list[dict[str, Any]], bool]:
+    rows, more = admin_lists.rows(session, page.query, filters=filters)
+    return rows[:_RELATED_ROWS], more or len(rows) > _RELATED_ROWS
+
+
+def _own_page(path: str) -> str:
+    """Where to go after signing in: a page of the admin, whatever the address says."""
+    inside = path.startswith("/admin/") and "//" not in path and "\\" not in path
+    return path if inside else url_for("admin.home")
+
+
+def _by_name(gauges: list[Gauge]) -> dict[str, dict[str, int]]:
+    """The gauges by name and by the value of their (last) label; unlabelled ones under ''."""
+    found: dict[str, dict[str, int]] = {}
+    for gauge in gauges:
+        label = list(gauge.labels.values())[-1] if gauge.labels else ""
+        values = found.setdefault(gauge.name, {})
+        values[label] = values.get(label, 0) + gauge.value
+    return found
+
+
+def _jobs(gauges: list[Gauge]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for gauge in gauges:
+        if gauge.name == "dunlin_jobs":
+            found.setdefault(gauge.labels["kind"], {})[gauge.labels["state"]] = gauge.value
+    return dict(sorted(found.items()))
+
+
+def _refused(error: HTTPException) -> tuple[str, int]:
+    status = error.code or 500
+    return render_template(
+        "admin/refused.html", status=status, name=error.name, why=error.description
+    ), status
+
+
+def _database_away(_: Exception) -> tuple[str, int]:
+    why = "The database does not answer, or not in time. Narrow the list down, or try again in a moment."
+    return render_template("admin/refused.html", status=503, name="Not available", why=why), 503

@@ -40,6 +40,9 @@ class SeedReport:
     created: int
     unchanged: int
 
+    def __str__(self) -> str:
+        return f"{self.created} created, {self.unchanged} unchanged"
+
 
 def seed(context: Context) -> SeedReport:
     """Add what is missing of the shipped catalog, in one transaction; what is there stays as it is.

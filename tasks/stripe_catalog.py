@@ -42,6 +42,12 @@ class SyncReport:
     updated: int = 0
     unchanged: int = 0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.created} created, {self.adopted} found at Stripe, {self.updated} updated, "
+            f"{self.unchanged} unchanged"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:

@@ -55,13 +55,22 @@ def reachable_home(wanted: Path, identity: Identity | None, state_id: str) -> Pa
     wanted.parent.chmod(0o711)
     if can_reach(wanted, identity):
         return wanted
+    _sweep()
     home = _own_folder(stand_in(wanted))
     mark = home / "state_id"
     if not mark.exists() or mark.read_text() != state_id:
         shutil.rmtree(home)
         _own_folder(home)
+        (home / "for").write_text(str(wanted))
         mark.write_text(state_id)
     return home
+
+
+def _sweep() -> None:
+    """Remove the stand-ins of state directories that somebody has deleted."""
+    for note in _SHARED.glob("dunlin-*/for"):
+        if note.stat().st_uid == os.geteuid() and not Path(note.read_text()).exists():
+            shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def stand_in(wanted: Path) -> Path:

@@ -29,8 +29,8 @@ class Service:
     """A process that shall run.
 
     `stop_rank` says when it is asked to stop (lower ranks first, equal ranks together); `grace_s` how
-    long it may take before it is killed; `identity` is for root only. `environ` is the whole
-    environment: nothing is inherited.
+    long it may take before it is killed; `death_signal` is what the kernel sends it when we die;
+    `identity` is for root only. `environ` is the whole environment: nothing is inherited.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Service:
     cwd: Path
     log: Path
     stop_signal: signal.Signals = signal.SIGTERM
+    death_signal: signal.Signals = signal.SIGTERM
     stop_rank: int = 0
     grace_s: float = 10.0
     identity: Identity | None = None
@@ -71,10 +72,10 @@ class Child:
         return self.process.poll() is not None
 
 
-def guarded(argv: Sequence[str], *, stop_signal: signal.Signals, identity: Identity | None) -> list[str]:
+def guarded(argv: Sequence[str], *, death_signal: signal.Signals, identity: Identity | None) -> list[str]:
     """The command line that runs `argv` tied to this process's life, as `identity`."""
     who = "-" if identity is None else f"{identity.uid}:{identity.gid}"
-    guard = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(int(stop_signal)), who]
+    guard = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(int(death_signal)), who]
     return [*guard, *argv]
 
 
@@ -88,7 +89,9 @@ def spawn(service: Service) -> Child:
     descriptor = os.open(service.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = subprocess.Popen(
-            guarded([program, *service.argv[1:]], stop_signal=service.stop_signal, identity=service.identity),
+            guarded(
+                [program, *service.argv[1:]], death_signal=service.death_signal, identity=service.identity
+            ),
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 _PREFERRED_PORTS = {"web": 8000, "flower": 5555, "sandbox": 12111, "postgres": 5433, "valkey": 6380}
 # Who stops when: first what makes work, then what does it (warm), then what is asked, then the stores.
 _STOP_RANKS = {"beat": 0, "worker": 1, "web": 2, "flower": 2, "sandbox": 3, "valkey": 4, "postgres": 5}
+# A Celery worker whose broker dies with the launcher may wait for it for ever instead of ending; its pool
+# processes end with it. Killing it loses nothing: what it had claimed is claimed again.
+_DEATH_SIGNALS = {"worker": signal.SIGKILL}
 _READY_PATHS = {"web": "/health/ready", "flower": "/healthcheck", "sandbox": "/_sandbox/ready"}
 _LOCK_PATIENCE_S = 25.0
 _POLL_S = 0.02
@@ -212,6 +216,7 @@ class LocalStack:
     def _start_process(self, name: str) -> None:
         if name not in self._commands:
             return
+        kind = name.partition("-")[0]
         environ = child_environ(self.environ, self.environment, self._ports, self.state_dir, name=name)
         self._supervisor.start(
             Service(
@@ -220,7 +225,8 @@ class LocalStack:
                 environ=environ,
                 cwd=self.root,
                 log=self.log(name),
-                stop_rank=_STOP_RANKS.get(name.partition("-")[0], 2),
+                stop_rank=_STOP_RANKS.get(kind, 2),
+                death_signal=_DEATH_SIGNALS.get(kind, signal.SIGTERM),
             )
         )
 
@@ -256,9 +262,9 @@ class LocalStack:
         """Name -> pid of every process that runs now, servers included."""
         return self._supervisor.running()
 
-    def kill(self, name: str, signal: int) -> int:
+    def kill(self, name: str, number: int) -> int:
         """Send a signal to a process (not to its children); a death is healed. Returns the pid hit."""
-        return self._supervisor.kill(name, signal)
+        return self._supervisor.kill(name, number)
 
     def restart(self, name: str) -> int:
         """Stop a process as at the end of the stack, start it again, return its new pid."""

@@ -62,6 +62,8 @@ class Warden:
         """Start anew if somebody killed it; whether that was needed."""
         if self._process.poll() is None:
             return False
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
         self._process = self._start()
         for pgid, service in self._watched.items():
             self._say(f"watch {pgid} {int(service.stop_signal)} {int(service.grace_s * 1000)}")

@@ -22,14 +22,15 @@ def all_processes() -> dict[int, Seen]:
     """Every process of the machine that is not a zombie."""
     columns = ["-o", "pid=,ppid=,stat=,lstart=,user=,args=", "-ww"]
     # lstart is five words long, in the C locale.
-    listing = subprocess.run(
-        ["ps", "-e", *columns], capture_output=True, text=True, check=True, env=dict(os.environ, LC_ALL="C")
-    ).stdout
+    environ = dict(os.environ, LC_ALL="C")
+    with subprocess.Popen(["ps", "-e", *columns], stdout=subprocess.PIPE, text=True, env=environ) as ps:
+        assert ps.stdout is not None
+        lines = ps.stdout.readlines()
     seen = {}
-    for line in listing.splitlines():
+    for line in lines:
         words = line.split(maxsplit=9)
-        if not words[2].startswith("Z"):
-            pid = int(words[0])
+        pid = int(words[0])
+        if pid != ps.pid and not words[2].startswith("Z"):
             seen[pid] = Seen(
                 pid, int(words[1]), " ".join(words[3:8]), words[8], words[9] if words[9:] else ""
             )

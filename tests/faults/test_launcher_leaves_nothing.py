@@ -14,10 +14,20 @@ from typing import Any
 import psycopg
 import pytest
 
+from cli.local.clean import clean
+from cli.local.locking import is_locked
 from tests.faults.processes import Seen, descendants, eventually, still_alive
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAUNCH = PROJECT / "tests" / "faults" / "launcher" / "launch.py"
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    """A state directory; what it keeps elsewhere (for root's Postgres) is removed, for a killed launcher cannot."""
+    yield tmp_path / "state"
+    eventually(lambda: not is_locked(tmp_path / "state"), "the warden's end")
+    clean(tmp_path)
 
 
 @dataclass
@@ -61,8 +71,8 @@ def _tree_stands(children: set[Seen]) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_no_process_outlives_the_launcher(tmp_path: Path, number: signal.Signals) -> None:
-    with launched(tmp_path / "state") as launcher:
+def test_no_process_outlives_the_launcher(state_dir: Path, number: signal.Signals) -> None:
+    with launched(state_dir) as launcher:
         launcher.process.send_signal(number)
         eventually(lambda: not still_alive(launcher.children), f"everything gone after {number.name}")
         code = launcher.process.wait(timeout=10)
@@ -71,37 +81,37 @@ def test_no_process_outlives_the_launcher(tmp_path: Path, number: signal.Signals
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_not_even_when_the_warden_dies_with_it(tmp_path: Path) -> None:
-    with launched(tmp_path / "state") as launcher:
+def test_not_even_when_the_warden_dies_with_it(state_dir: Path) -> None:
+    with launched(state_dir) as launcher:
         os.kill(launcher.words["warden"], signal.SIGSTOP)  # it must not see the pipe close
         launcher.process.kill()
         os.kill(launcher.words["warden"], signal.SIGKILL)
         eventually(lambda: not still_alive(launcher.children), "everything gone after both were killed")
 
 
-def test_a_terminal_that_closes_ends_it_too(tmp_path: Path) -> None:
-    with launched(tmp_path / "state") as launcher:
+def test_a_terminal_that_closes_ends_it_too(state_dir: Path) -> None:
+    with launched(state_dir) as launcher:
         os.killpg(launcher.process.pid, signal.SIGHUP)
         eventually(lambda: not still_alive(launcher.children), "everything gone after the hang-up")
 
 
-def test_a_start_right_after_a_kill_finds_every_committed_row(tmp_path: Path) -> None:
-    with launched(tmp_path / "state") as first:
+def test_a_start_right_after_a_kill_finds_every_committed_row(state_dir: Path) -> None:
+    with launched(state_dir) as first:
         with psycopg.connect(first.owner_url) as connection:
             connection.execute("CREATE TABLE kept (word text)")
             connection.execute("INSERT INTO kept VALUES ('committed')")
         first.process.kill()
         first.process.wait()
         # No pause: the second start must itself wait for the first one's warden.
-        with launched(tmp_path / "state") as second:
+        with launched(state_dir) as second:
             assert not still_alive(first.children)
             with psycopg.connect(second.owner_url) as connection:
                 assert connection.execute("SELECT word FROM kept").fetchall() == [("committed",)]
 
 
-def test_a_second_launcher_in_the_same_place_is_refused(tmp_path: Path) -> None:
-    with launched(tmp_path / "state") as launcher:
-        command = [sys.executable, str(LAUNCH), str(tmp_path / "state")]
+def test_a_second_launcher_in_the_same_place_is_refused(state_dir: Path) -> None:
+    with launched(state_dir) as launcher:
+        command = [sys.executable, str(LAUNCH), str(state_dir)]
         environ = dict(os.environ, PYTHONPATH=str(PROJECT))
         second = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=30)
         assert second.returncode != 0

@@ -1,0 +1,191 @@
+"""The door stores a batch once; the worker gives every event of it exactly one place."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from billing.errors import Conflict
+from tasks import accounts, usage
+from tasks.context import Context
+from tests.integration.factories import (
+    Quarter,
+    TestDatabase,
+    acme_with_a_quarter,
+    fresh_database,
+    offline_context,
+)
+
+NOW = datetime(2026, 4, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[TestDatabase]:
+    with fresh_database("usage_intake") as made:
+        yield made
+
+
+@pytest.fixture
+def acme(database: TestDatabase) -> Quarter:
+    database.empty()
+    with Session(database.owner) as session, session.begin():
+        return acme_with_a_quarter(session)
+
+
+@pytest.fixture
+def context(database: TestDatabase) -> Iterator[Context]:
+    with offline_context(database, wall=NOW) as made:
+        yield made
+
+
+def event(event_id: str, quantity: int = 1, on: datetime = NOW, **fields: Any) -> dict[str, object]:
+    return {
+        "event_id": event_id,
+        "organization": "acme",
+        "product": "flow",
+        "metric": "runs",
+        "quantity": str(quantity),
+        "timestamp": on.isoformat(),
+        **fields,
+    }
+
+
+def posted(context: Context, acme: Quarter, *events: dict[str, object], key: str | None = None) -> UUID:
+    digest = str(hash(str(events)))
+    return usage.accept_batch(context, acme.product_id, events, idempotency_key=key, digest=digest).batch_id
+
+
+def accounted(context: Context, acme: Quarter, batch_id: UUID) -> tuple[int, int, int, int, int]:
+    found = accounts.batch_accounts(context, acme.product_id, batch_id)
+    return found.accepted, found.rated, found.waiting, found.quarantined, found.duplicate
+
+
+def test_an_unopened_batch_waits_and_an_opened_one_adds_up(context: Context, acme: Quarter) -> None:
+    batch_id = posted(context, acme, event("a"), event("b"))
+    assert accounted(context, acme, batch_id) == (2, 0, 2, 0, 0)
+
+    usage.drain(context)
+
+    assert accounted(context, acme, batch_id) == (2, 0, 2, 0, 0)
+    assert stored(context, acme, "a")["state"] == "waiting"
+
+
+def test_a_repeat_within_a_batch_and_across_batches_is_a_duplicate(context: Context, acme: Quarter) -> None:
+    first = posted(context, acme, event("a"), event("a"), event("b"))
+    second = posted(context, acme, event("b"))
+    usage.drain(context)
+
+    assert accounted(context, acme, first) == (3, 0, 2, 0, 1)
+    assert accounted(context, acme, second) == (1, 0, 0, 0, 1)
+
+
+def test_another_content_under_a_known_id_is_quarantined_and_the_first_stays(
+    context: Context, acme: Quarter
+) -> None:
+    posted(context, acme, event("a", 1))
+    other = posted(context, acme, event("a", 2))
+    usage.drain(context)
+
+    assert accounted(context, acme, other) == (1, 0, 0, 1, 0)
+    assert stored(context, acme, "a")["quantity"] == 1
+
+
+def test_an_event_of_a_closed_period_is_late_and_one_on_the_boundary_is_not(
+    context: Context, acme: Quarter
+) -> None:
+    april = datetime(2026, 4, 1, tzinfo=UTC)  # March is invoiced, April is running
+    posted(context, acme, event("late", on=april - timedelta(microseconds=1)), event("in-time", on=april))
+    usage.drain(context)
+
+    assert stored(context, acme, "late")["late"] is True
+    assert stored(context, acme, "in-time")["late"] is False
+
+
+def test_an_event_that_no_subscription_bills_is_quarantined_with_its_reason(
+    context: Context, acme: Quarter
+) -> None:
+    early = posted(context, acme, event("early", on=datetime(2025, 12, 31, 23, 59, tzinfo=UTC)))
+    usage.drain(context)
+
+    assert accounted(context, acme, early) == (1, 0, 0, 1, 0)
+    assert stored(context, acme, "early")["reason"] == "no_subscription"
+
+
+def test_opening_a_batch_again_changes_nothing(
+    context: Context, acme: Quarter, database: TestDatabase
+) -> None:
+    batch_id = posted(context, acme, event("a"), event("a"), event("b", 2))
+    usage.drain(context)
+    before = accounted(context, acme, batch_id)
+
+    # A worker that died after its lease but before its commit: the row is claimed by another.
+    database.break_by(
+        "UPDATE ops.usage_inbox SET state = 'queued', duplicates = 0 WHERE id = :id", id=batch_id
+    )
+    usage.drain(context)
+
+    assert accounted(context, acme, batch_id) == before
+
+
+def test_a_batch_that_cannot_be_opened_dies_alone_after_five_attempts(
+    context: Context, acme: Quarter, database: TestDatabase
+) -> None:
+    bad = posted(context, acme, event("bad"))
+    good = posted(context, acme, event("good"))
+    # What the door cannot let through, so that the worker meets it: a quantity that is no number.
+    database.break_by(
+        "UPDATE ops.usage_inbox SET events = jsonb_set(events, '{0,quantity}', '\"x\"') WHERE id = :id",
+        id=bad,
+    )
+    for _ in range(5):
+        usage.drain(context)
+        database.break_by("UPDATE ops.usage_inbox SET not_before_at = now() WHERE state = 'queued'")
+
+    with context.database.system() as session:
+        rows = session.execute(text("SELECT id, state FROM ops.usage_inbox"))
+        states = {row.id: row.state for row in rows}
+    assert (states[bad], states[good]) == ("dead", "done")
+
+
+def test_the_door_refuses_a_whole_post_and_names_each_field(context: Context, acme: Quarter) -> None:
+    bad = [
+        event("ok"),
+        event("x", organization="nobody"),
+        event("y", metric="walks"),
+        event("z", on=NOW + timedelta(minutes=6)),
+    ]
+    with pytest.raises(usage.RefusedUsage) as refusal:
+        usage.accept_batch(context, acme.product_id, bad, idempotency_key=None, digest="d")
+
+    assert [(error.index, error.field) for error in refusal.value.errors] == [
+        (1, "organization"),
+        (2, "metric"),
+        (3, "timestamp"),
+    ]
+    with context.database.system() as session:
+        kept = session.execute(
+            text("SELECT count(*) FROM ops.usage_inbox WHERE state <> 'done'")
+        ).scalar_one()
+    assert kept == 0
+
+
+def test_a_repeated_idempotency_key_finds_its_batch_and_refuses_another_body(
+    context: Context, acme: Quarter
+) -> None:
+    first = posted(context, acme, event("a"), key="k")
+
+    assert posted(context, acme, event("a"), key="k") == first
+    with pytest.raises(Conflict):
+        posted(context, acme, event("b"), key="k")
+
+
+def stored(context: Context, acme: Quarter, event_id: str) -> dict[str, Any]:
+    with context.database.tenant(acme.organization_id) as session:
+        row = session.execute(
+            text("SELECT * FROM tenant.usage_records WHERE event_id = :event_id"), {"event_id": event_id}
+        ).one()
+    return dict(row._mapping)

@@ -1,0 +1,38 @@
+"""One running system for all stories."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cli.context import opened
+from cli.local.stack import LocalStack
+from cli.preparing import prepare
+from models.migrate import upgrade
+from tests.scenarios.golden import expect
+from tests.scenarios.world import World
+
+PROCESSES = ("web", "worker-ingest", "worker-billing", "beat", "sandbox")
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder: Path = tmp_path_factory.mktemp("stories") / "state"
+    stack = LocalStack(folder, profile="test", fresh=True, processes=PROCESSES, environ={}, migrate=upgrade)
+    with stack:
+        stack.wait_ready(90)
+        with opened(stack.environment) as context:
+            prepare(context, stack.environment)
+            yield World.of(stack, context)
+
+
+@pytest.fixture
+def world(running: World) -> World:
+    return running
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Hold an invoice's text against a golden file; --update-golden writes the file."""
+    return partial(expect, update=request.config.getoption("--update-golden"))

@@ -111,7 +111,7 @@ class EmbeddedPostgres:
     identity: Identity | None
 
     @property
-    def data(self) -> Path:
+    def cluster(self) -> Path:
         return self.home / "data"
 
     @property
@@ -125,11 +125,11 @@ class EmbeddedPostgres:
 
     def prepare(self) -> None:
         """Make the cluster if there is none, write its settings, clear what a crash left behind."""
-        if not (self.data / "PG_VERSION").exists():
+        if not (self.cluster / "PG_VERSION").exists():
             self._initialize()
         self._check_version()
-        _clear_stale_lock(self.data)
-        settings = self.data / "dunlin.conf"
+        _clear_stale_lock(self.cluster)
+        settings = self.cluster / "dunlin.conf"
         durability = _DURABLE if self.durable else _FORGETFUL
         settings.write_text(_SETTINGS.format(port=self.port, durability=durability))
         identities.give(settings, self.identity)
@@ -150,7 +150,7 @@ class EmbeddedPostgres:
             password_file.unlink()
         with (fresh / "postgresql.conf").open("a") as conf:
             conf.write("include 'dunlin.conf'\n")
-        fresh.rename(self.data)
+        fresh.rename(self.cluster)
 
     def _run_initdb(self, folder: Path, password_file: Path) -> None:
         # -N: the cluster is new, nothing in it is worth a wait for the disk; the first checkpoint syncs it.
@@ -169,14 +169,14 @@ class EmbeddedPostgres:
             raise StackError(f"initdb failed ({run.returncode}):\n{run.stdout[-1000:]}\n{run.stderr[-2000:]}")
 
     def _check_version(self) -> None:
-        made_by = (self.data / "PG_VERSION").read_text().strip()
+        made_by = (self.cluster / "PG_VERSION").read_text().strip()
         run = subprocess.run(
             [str(self.binaries / "postgres"), "--version"], capture_output=True, text=True, check=False
         )
         version = run.stdout.split()[-1] if run.stdout else run.stderr.strip()
         if version.split(".")[0] != made_by:
             raise StackError(
-                f"{self.data} was made by Postgres {made_by}, but {self.binaries} is {version}; "
+                f"{self.cluster} was made by Postgres {made_by}, but {self.binaries} is {version}; "
                 "set PG_BIN to that version, or start afresh (make clean)"
             )
 
@@ -184,7 +184,7 @@ class EmbeddedPostgres:
         """The server in the foreground, as a child that the death of its parent stops."""
         return Service(
             name="postgres",
-            argv=[str(self.binaries / "postgres"), "-D", str(self.data)],
+            argv=[str(self.binaries / "postgres"), "-D", str(self.cluster)],
             environ={"PATH": os.defpath, "LC_ALL": "C"},
             cwd=Path("/"),
             log=log,
@@ -201,7 +201,7 @@ class EmbeddedPostgres:
         The pid in the file must be ours: after a crash an old file says "ready" too.
         """
         with contextlib.suppress(FileNotFoundError):
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            lines = (self.cluster / "postmaster.pid").read_text().splitlines()
             return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
         return False
 
@@ -226,25 +226,25 @@ class EmbeddedPostgres:
         return self.url(OWNER_ROLE, owner_password)
 
 
-def _clear_stale_lock(data: Path) -> None:
-    """Stop a server that a dead launcher left in `data`, or remove the lock file of one that is gone.
+def _clear_stale_lock(cluster: Path) -> None:
+    """Stop a server that a dead launcher left in `cluster`, or remove the lock file of one that is gone.
 
     Postgres itself refuses to start when the pid in the file belongs to any living process, so a pid
     that was given to a stranger since would block every start.
     """
-    lock = data / "postmaster.pid"
+    lock = cluster / "postmaster.pid"
     with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
         pid = int(lock.read_text().splitlines()[0])
-        if str(data) in command_line(pid):
-            _stop_stray(pid, data)
+        if str(cluster) in command_line(pid):
+            _stop_stray(pid, cluster)
         lock.unlink(missing_ok=True)
 
 
-def _stop_stray(pid: int, data: Path) -> None:
+def _stop_stray(pid: int, cluster: Path) -> None:
     deadline_s = time.monotonic() + 20
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, _STOP)
-    while str(data) in command_line(pid):
+    while str(cluster) in command_line(pid):
         if time.monotonic() > deadline_s:
             raise StackError(
                 f"a Postgres from an earlier start (pid {pid}) does not stop; end it and try again"

@@ -75,3 +75,4 @@ def test_members_are_named_once_in_one_currency_without_negatives() -> None:
 def test_the_saving_of_nothing_is_nothing() -> None:
     assert saving_percent(usd(0), usd(0)) == 0
     assert saving_percent(usd(99_50), usd(100_00)) == 1
+    assert saving_percent(usd(0), usd(100_00)) == 100

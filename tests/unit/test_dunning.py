@@ -74,6 +74,12 @@ def test_a_policy_without_retries_gives_up_at_once() -> None:
     assert next_step(policy, FAILED_AT, 0, SOFT) == GiveUp("retries_exhausted")
 
 
+def test_the_policy_that_ships() -> None:
+    days = (timedelta(days=1), timedelta(days=3), timedelta(days=5))
+    assert DunningPolicy() == DunningPolicy(3, days, timedelta(days=7), None)
+    assert DunningPolicy(grace=timedelta(0), cancel_after=timedelta(0)).grace == timedelta(0)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

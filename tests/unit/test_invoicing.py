@@ -139,7 +139,7 @@ def test_parts_of_another_currency_negatives_and_repeated_lines_are_refused() ->
     with pytest.raises(InvalidTerms):
         TaxTerms(Fraction(-1), inclusive=False, name="VAT")
     with pytest.raises(Conflict, match="base"):
-        build([line("base", 1), line("usage", 1), line("base", 2)])
+        build([line("usage", 1), line("base", 1), line("base", 2)])
 
 
 def test_differences_are_said_in_a_sentence() -> None:
@@ -157,6 +157,7 @@ def test_differences_are_said_in_a_sentence() -> None:
 
 
 def test_invoice_numbers() -> None:
+    assert next_number("ACME", 1) == "ACME-000001"
     assert next_number("ACME", 42) == "ACME-000042"
     assert next_number("ACME", 1_234_567) == "ACME-1234567"
     with pytest.raises(ValueError, match="start at 1"):

@@ -1,22 +1,20 @@
 """The composition root of the web process: `granian --interface wsgi web.app:app`."""
 
+import importlib
 import os
+import pkgutil
 from collections.abc import Mapping
 
 from flask import Flask
 
+import tasks
 from models.database import PoolTerms
-
-# Imported for their names: a ring is sent by the name of a task, and must find it.
-from tasks import clocks, dunning, invoicing, jobs, payments, stripe_catalog, subscriptions, usage, webhooks
 from tasks.composition import build_context
 from tasks.queue import celery
 from tasks.queue_settings import configure
 from tasks.settings import Settings
 from web.factory import create_app
 from web.log import configure_logging
-
-RUNG = (clocks, dunning, invoicing, jobs, payments, stripe_catalog, subscriptions, usage, webhooks)
 
 # A request must not hang on a lock or a long statement: its sender waits for it.
 _STATEMENT_TIMEOUT_S = 5
@@ -33,5 +31,8 @@ def build(environ: Mapping[str, str]) -> Flask:
     return create_app(context, trusted_hosts=hosts)
 
 
+# A ring is sent by a task's name, and every task must be known here for that.
+for module in pkgutil.iter_modules(tasks.__path__, "tasks."):
+    importlib.import_module(module.name)
 configure_logging()
 app = build(os.environ)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from flask import Response, g, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from billing.errors import NotFound
 from billing.metering import FieldError
@@ -25,10 +26,11 @@ def view_of(route: Route, context: Context, doorkeeper: Doorkeeper) -> Callable[
     started_at = context.wall()
 
     def view(**path: str) -> Response:
-        request.max_content_length = route.max_body
+        # One byte more: a chunked body beyond the limit would silently be cut off at it.
+        request.max_content_length = route.max_body + 1
         caller = doorkeeper.admit(request.headers.get("Authorization", ""), route.access)
         g.caller = caller
-        raw = _body() if route.method != "GET" else b""
+        raw = _body(route.max_body) if route.method != "GET" else b""
         call = Call(
             context=context,
             caller=caller,
@@ -53,12 +55,14 @@ def _answer(route: Route, call: Call) -> Answer:
     return answered_once(call.context, principal, check_key(key), digest, lambda: route.view(call))
 
 
-def _body() -> bytes:
+def _body(max_body: int) -> bytes:
     """The request's body, within the route's cap. Raises UnsupportedBody, and a 413 above the cap."""
     # A compressed body could unfold to any size behind the cap.
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedBody("send the body without Content-Encoding")
     raw = request.get_data(cache=False)
+    if len(raw) > max_body:
+        raise RequestEntityTooLarge
     if raw and request.mimetype not in ("", "application/json"):
         raise UnsupportedBody("send the body as application/json")
     return raw

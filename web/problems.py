@@ -137,7 +137,8 @@ def told(error: BillingError) -> tuple[Kind, dict[str, object]]:
     """A refusal as its kind and the content of its problem document."""
     kind = kind_of(error)
     errors: list[FieldError] = list(getattr(error, "errors", ()))
-    if not errors and error.field is not None:
+    # A 404 names no field: what is unknown, malformed or another's must look exactly alike.
+    if not errors and error.field is not None and kind.status != 404:
         errors = [FieldError(error.field, str(error))]
     detail = kind.title if isinstance(error, _SILENT) else str(error)
     return kind, _content(kind, error.code, detail, errors)

@@ -1,0 +1,54 @@
+"""Bodies that two parsers could read differently, or that no column could hold, are refused at the door."""
+
+from decimal import Decimal
+
+import pytest
+
+from web.problems import BadRequest
+from web.strict_json import MAX_DEPTH, decode
+
+REFUSED = {
+    "empty": b"",
+    "no JSON": b"{event_id: 1}",
+    "NaN": b'{"quantity": NaN}',
+    "Infinity": b'{"quantity": Infinity}',
+    "minus Infinity": b'{"quantity": -Infinity}',
+    "a key twice": b'{"quantity": 1, "quantity": 2}',
+    "a key twice, deep inside": b'{"a": [{"b": {"c": 1, "c": 1}}]}',
+    "a number of 5,000 digits": b'{"quantity": ' + b"9" * 5_000 + b"}",
+    "a fraction of 5,000 digits": b'{"quantity": 0.' + b"9" * 5_000 + b"}",
+    "bad UTF-8": b'{"event_id": "\xff"}',
+    "a surrogate in UTF-8": b'{"event_id": "\xed\xa0\x80"}',
+    "a lone surrogate, escaped": b'{"event_id": "\\ud800"}',
+    "a lone surrogate in a key": b'{"\\udfff": 1}',
+    "NUL, escaped": b'{"event_id": "a\\u0000b"}',
+    "NUL, plain": b'{"event_id": "a\x00b"}',
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "two values": b"{} {}",
+    "200,000 arrays deep": b"[" * 200_000,
+    "200,000 objects deep": b'{"a":' * 200_000,
+    "a few too deep": b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2),
+}
+
+
+@pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED.keys())
+def test_refused(body: bytes) -> None:
+    with pytest.raises(BadRequest):
+        decode(body)
+
+
+def test_numbers_keep_what_the_sender_wrote() -> None:
+    assert decode(b"[0.1, 1e2, 12345678901234567890, -0]") == [
+        Decimal("0.1"),
+        Decimal("1E+2"),
+        12345678901234567890,
+        0,
+    ]
+
+
+def test_escapes_of_what_can_be_stored_are_read() -> None:
+    assert decode(b'{"name": "caf\\u00e9 \\ud83d\\ude00"}') == {"name": "café \U0001f600"}
+
+
+def test_what_is_not_too_deep_is_read() -> None:
+    assert decode(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH) is not None

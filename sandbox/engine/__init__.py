@@ -1,0 +1,1 @@
+"""The rules behind the API: prices, discounts, tax, prorations, cycles, collection, clocks."""

@@ -1,0 +1,392 @@
+"""The life of an invoice: draft, open, paid, void, uncollectible; numbers, balance and discounts at finalization."""
+
+from dataclasses import dataclass, field
+
+from .. import Doc
+from ..errors import ApiError, invalid
+from ..ids import new_id
+from ..times import DAY, HOUR
+from ..world import World, clock_of
+from . import payments
+from .totals import balance_after, recompute, set_due
+
+MAX_LINES = 250
+# Stripe's published minimum charges; currencies that are not listed here have none in the sandbox.
+MINIMUM_CHARGE = {"usd": 50, "eur": 50, "gbp": 30}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftTerms:
+    """What a new draft is made of. `period` and `created` are Unix seconds on the customer's clock."""
+
+    customer: Doc
+    currency: str
+    billing_reason: str
+    period: tuple[int, int]
+    subscription: Doc | None = None
+    auto_advance: bool = True
+    collection_method: str = "charge_automatically"
+    days_until_due: int | None = None
+    default_tax_rates: list[str] = field(default_factory=list)
+    discounts: list[str] = field(default_factory=list)
+    default_payment_method: str | None = None
+    description: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def shape_draft(world: World, terms: DraftTerms, invoice_id: str) -> Doc:
+    """The document of a draft without lines, not stored yet."""
+    customer, subscription = terms.customer, terms.subscription
+    now = world.now_of(customer)
+    invoice = dict.fromkeys(_NULL_AT_FIRST) | _figures_at_first() | _customer_part(customer)
+    invoice |= {
+        "id": invoice_id,
+        "object": "invoice",
+        "account_country": "US",
+        "account_name": "Sandbox",
+        "auto_advance": terms.auto_advance,
+        "automatic_tax": {
+            "disabled_reason": None,
+            "enabled": False,
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "automatically_finalizes_at": now + HOUR if terms.auto_advance else None,
+        "billing_reason": terms.billing_reason,
+        "collection_method": terms.collection_method,
+        "created": now,
+        "currency": terms.currency,
+        "default_payment_method": terms.default_payment_method,
+        "description": terms.description,
+        "discounts": list(terms.discounts),
+        "issuer": {"account": None, "type": "self"},
+        "livemode": False,
+        "metadata": dict(terms.metadata),
+        "parent": _parent(subscription),
+        "payment_settings": {
+            "default_mandate": None,
+            "payment_method_options": None,
+            "payment_method_types": None,
+        },
+        "period_end": terms.period[1],
+        "period_start": terms.period[0],
+        "status": "draft",
+        "status_transitions": dict.fromkeys(
+            ("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")
+        ),
+        "test_clock": clock_of(customer),
+        "_default_tax_rates": list(terms.default_tax_rates),
+        "_days_until_due": terms.days_until_due,
+        "_lines": [],
+        "_payment_intent": None,
+        "_subscription": subscription["id"] if subscription else None,
+    }
+    return invoice
+
+
+_NULL_AT_FIRST = [
+    "account_tax_ids",
+    "amount_paid_off_stripe",
+    "application",
+    "custom_fields",
+    "customer_account",
+    "default_source",
+    "due_date",
+    "effective_at",
+    "ending_balance",
+    "footer",
+    "from_invoice",
+    "hosted_invoice_url",
+    "invoice_pdf",
+    "last_finalization_error",
+    "latest_revision",
+    "next_payment_attempt",
+    "number",
+    "on_behalf_of",
+    "receipt_number",
+    "rendering",
+    "shipping_cost",
+    "shipping_details",
+    "statement_descriptor",
+    "status_details",
+    "threshold_reason",
+    "webhooks_delivered_at",
+]
+
+
+def _figures_at_first() -> Doc:
+    zero = "amount_due amount_overpaid amount_paid amount_remaining amount_shipping attempt_count starting_balance"
+    figures: Doc = dict.fromkeys((*zero.split(), *_MORE_ZEROS), 0)
+    return figures | {
+        "attempted": False,
+        "total_discount_amounts": [],
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+    }
+
+
+_MORE_ZEROS = (
+    "post_payment_credit_notes_amount",
+    "pre_payment_credit_notes_amount",
+    "subtotal",
+    "subtotal_excluding_tax",
+    "total",
+    "total_excluding_tax",
+)
+
+
+def _customer_part(customer: Doc) -> Doc:
+    return {
+        "customer": customer["id"],
+        "customer_address": customer["address"],
+        "customer_email": customer["email"],
+        "customer_name": customer["name"],
+        "customer_phone": customer["phone"],
+        "customer_shipping": customer["shipping"],
+        "customer_tax_exempt": customer["tax_exempt"],
+        "customer_tax_ids": [],
+    }
+
+
+def _parent(subscription: Doc | None) -> Doc | None:
+    if subscription is None:
+        return None
+    return {
+        "quote_details": None,
+        "subscription_details": {
+            "metadata": dict(subscription["metadata"]),
+            "subscription": subscription["id"],
+        },
+        "type": "subscription_details",
+    }
+
+
+def create_draft(world: World, terms: DraftTerms, lines: list[Doc], invoice_id: str | None = None) -> Doc:
+    """Store a draft with its lines and figures, and say so; with `auto_advance` it finalizes itself in an hour."""
+    invoice = shape_draft(world, terms, invoice_id or new_id("invoice"))
+    for line in lines:
+        line["invoice"] = invoice["id"]
+    invoice["_lines"] = lines
+    refresh(world, invoice)
+    world.tx.add(invoice)
+    event = world.emit("invoice.created", invoice)
+    invoice["_created_event"] = event["id"]
+    if invoice["auto_advance"]:
+        world.tx.set_timer(
+            invoice["automatically_finalizes_at"], clock_of(invoice), "finalize", invoice["id"]
+        )
+    return invoice
+
+
+def refresh(world: World, invoice: Doc) -> None:
+    """Bring a draft's figures up to date with its lines.
+
+    Raises: ApiError 400 beyond 250 lines.
+    """
+    if len(invoice["_lines"]) > MAX_LINES:
+        raise invalid(f"Invoices can have at most {MAX_LINES} line items.", param="lines")
+    recompute(world.tx, invoice)
+    customer = world.tx.get("customer", invoice["customer"])
+    set_due(invoice, customer["balance"])
+
+
+def require_draft(invoice: Doc, doing: str) -> None:
+    if invoice["status"] != "draft":
+        raise invalid(
+            f"This invoice is no longer a draft, so it can't be {doing}. Invoices are immutable once finalized.",
+            code="invoice_not_editable",
+        )
+
+
+def finalize(world: World, invoice: Doc, *, auto_advance: bool | None = None) -> None:
+    """Number a draft, freeze it, use the customer's balance, and open it; nothing due makes it paid at once.
+
+    Raises: ApiError 400 when it is no draft.
+    """
+    require_draft(invoice, "finalized")
+    customer = world.tx.get("customer", invoice["customer"])
+    now = world.now_of(invoice)
+    refresh(world, invoice)
+    with world.changing(invoice, "invoice.updated"):
+        if auto_advance is not None:
+            invoice["auto_advance"] = auto_advance
+        invoice |= _numbered(world, customer) | {
+            "status": "open",
+            "automatically_finalizes_at": None,
+            "effective_at": now,
+            "hosted_invoice_url": f"{world.base_url}/pay/{invoice['id']}",
+            "invoice_pdf": f"{world.base_url}/pay/{invoice['id']}?print=1",
+        }
+        if invoice["collection_method"] == "send_invoice" and invoice["due_date"] is None:
+            invoice["due_date"] = now + (invoice["_days_until_due"] or 0) * DAY
+        invoice["status_transitions"]["finalized_at"] = now
+        invoice["webhooks_delivered_at"] = now
+        _use_balance(world, customer, invoice)
+        if invoice["amount_due"] > 0:
+            _ask_for_payment(world, customer, invoice)
+    _use_up_discounts(world, invoice)
+    world.emit("invoice.finalized", invoice)
+
+
+def _numbered(world: World, customer: Doc) -> Doc:
+    sequence = customer["next_invoice_sequence"]
+    customer["next_invoice_sequence"] = sequence + 1
+    return {"number": f"{customer['invoice_prefix']}-{sequence:04d}"}
+
+
+def _use_balance(world: World, customer: Doc, invoice: Doc) -> None:
+    before = customer["balance"]
+    set_due(invoice, before)
+    after = balance_after(invoice)
+    due = invoice["amount_due"]
+    if 0 < due < MINIMUM_CHARGE.get(invoice["currency"], 0):
+        # Too small to charge: Stripe marks it paid and carries the amount over on the customer's balance.
+        after, invoice["amount_due"], invoice["amount_remaining"] = due, 0, 0
+    invoice["ending_balance"] = after
+    if after != before:
+        change_balance(
+            world,
+            customer,
+            after - before,
+            currency=invoice["currency"],
+            kind="applied_to_invoice",
+            invoice=invoice["id"],
+        )
+
+
+def change_balance(
+    world: World, customer: Doc, amount: int, *, currency: str, kind: str, **links: str | None
+) -> Doc:
+    """Move a customer's balance (negative: credit) and write the transaction that explains it."""
+    with world.changing(customer, "customer.updated"):
+        customer["balance"] += amount
+        customer["currency"] = customer["currency"] or currency
+    return world.tx.add(
+        {
+            "id": new_id("customer_balance_transaction"),
+            "object": "customer_balance_transaction",
+            "amount": amount,
+            "checkout_session": None,
+            "created": world.now_of(customer),
+            "credit_note": links.get("credit_note"),
+            "currency": currency,
+            "customer": customer["id"],
+            "customer_account": None,
+            "description": links.get("description"),
+            "ending_balance": customer["balance"],
+            "invoice": links.get("invoice"),
+            "livemode": False,
+            "metadata": {},
+            "type": kind,
+            "_clock": clock_of(customer),
+        }
+    )
+
+
+def _ask_for_payment(world: World, customer: Doc, invoice: Doc) -> None:
+    reason = (
+        "Subscription creation" if invoice["billing_reason"] == "subscription_create" else "Invoice payment"
+    )
+    intent = payments.new_intent(
+        world,
+        customer=customer,
+        amount=invoice["amount_due"],
+        currency=invoice["currency"],
+        description=reason,
+    )
+    intent["_invoice"] = invoice["id"]
+    invoice["_payment_intent"] = intent["id"]
+    world.tx.add(
+        {
+            "id": new_id("invoice_payment"),
+            "object": "invoice_payment",
+            "amount_paid": None,
+            "amount_requested": invoice["amount_due"],
+            "created": world.now_of(invoice),
+            "currency": invoice["currency"],
+            "invoice": invoice["id"],
+            "is_default": True,
+            "livemode": False,
+            "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
+            "status": "open",
+            "status_transitions": {"canceled_at": None, "paid_at": None},
+            "_clock": clock_of(invoice),
+            "_parent": intent["id"],
+        }
+    )
+
+
+def _use_up_discounts(world: World, invoice: Doc) -> None:
+    """A `once` coupon leaves its subscription with the first invoice that it lowered."""
+    subscription = world.tx.find(invoice["_subscription"]) if invoice["_subscription"] else None
+    if subscription is None:
+        return
+    for part in invoice["total_discount_amounts"]:
+        discount = world.tx.get("discount", part["discount"])
+        coupon = world.tx.get("coupon", discount["source"]["coupon"])
+        if coupon["duration"] != "once" or part["amount"] == 0:
+            continue
+        for holder in [subscription, *world.tx.select("subscription_item", subscription=subscription["id"])]:
+            if discount["id"] in holder["discounts"]:
+                with world.changing(subscription, "customer.subscription.updated"):
+                    holder["discounts"] = [key for key in holder["discounts"] if key != discount["id"]]
+
+
+def close_payment(world: World, invoice: Doc, reason: str) -> None:
+    """Cancel what still asks for money for an invoice that is over."""
+    for payment in world.tx.select("invoice_payment", invoice=invoice["id"]):
+        if payment["status"] == "open":
+            payment["status"] = "canceled"
+            payment["status_transitions"]["canceled_at"] = world.now_of(invoice)
+    if invoice["_payment_intent"]:
+        payments.cancel_intent(world, world.tx.get("payment_intent", invoice["_payment_intent"]), reason)
+
+
+def void(world: World, invoice: Doc) -> None:
+    """Take a finalized, unpaid invoice back, for good. Raises: ApiError 400 in any other status."""
+    if invoice["status"] not in {"open", "uncollectible"}:
+        raise wrong_status(invoice, "voided")
+    with world.changing(invoice, "invoice.updated"):
+        invoice |= {
+            "status": "void",
+            "auto_advance": False,
+            "next_payment_attempt": None,
+            "status_details": None,
+        }
+        invoice["status_transitions"]["voided_at"] = world.now_of(invoice)
+        close_payment(world, invoice, "void_invoice")
+    _give_back_balance(world, invoice)
+    world.emit("invoice.voided", invoice)
+
+
+def _give_back_balance(world: World, invoice: Doc) -> None:
+    used = (invoice["ending_balance"] or 0) - invoice["starting_balance"]
+    if used:
+        customer = world.tx.get("customer", invoice["customer"])
+        change_balance(
+            world,
+            customer,
+            -used,
+            currency=invoice["currency"],
+            kind="unapplied_from_invoice",
+            invoice=invoice["id"],
+        )
+
+
+def mark_uncollectible(world: World, invoice: Doc, reason: str = "user_forgiven") -> None:
+    """Give an open invoice up; it can still be paid. Raises: ApiError 400 in any other status."""
+    if invoice["status"] != "open":
+        raise wrong_status(invoice, "marked uncollectible")
+    with world.changing(invoice, "invoice.updated"):
+        invoice |= {"status": "uncollectible", "auto_advance": False, "next_payment_attempt": None}
+        invoice["status_details"] = {"uncollectible": {"reason": reason}}
+        invoice["status_transitions"]["marked_uncollectible_at"] = world.now_of(invoice)
+    world.emit("invoice.marked_uncollectible", invoice)
+
+
+def wrong_status(invoice: Doc, doing: str) -> ApiError:
+    return invalid(
+        f"This invoice has the status `{invoice['status']}` and can't be {doing}.",
+        code="status_transition_invalid",
+    )

@@ -1,0 +1,45 @@
+"""The API's operations, one file for each resource. Importing this package fills the router."""
+
+from ..routing import api
+from . import (
+    account,
+    catalog,
+    checkout,
+    coupons,
+    credit_notes,
+    customers,
+    events,
+    invoice_items,
+    invoices,
+    payment_intents,
+    payment_methods,
+    refunds,
+    setup_intents,
+    subscription_items,
+    subscriptions,
+    tax_rates,
+    test_clocks,
+    webhook_endpoints,
+)
+
+__all__ = [
+    "account",
+    "api",
+    "catalog",
+    "checkout",
+    "coupons",
+    "credit_notes",
+    "customers",
+    "events",
+    "invoice_items",
+    "invoices",
+    "payment_intents",
+    "payment_methods",
+    "refunds",
+    "setup_intents",
+    "subscription_items",
+    "subscriptions",
+    "tax_rates",
+    "test_clocks",
+    "webhook_endpoints",
+]

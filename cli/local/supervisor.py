@@ -255,11 +255,7 @@ class Supervisor:
         self._settled = True
         for rank in sorted({child.service.stop_rank for child in self._children.values()}):
             names = [name for name, child in self._children.items() if child.service.stop_rank == rank]
-            import time as T
-
-            t0 = T.monotonic()
             self._stop(names)
-            print("STOP", names, T.monotonic() - t0)
 
     def _stop(self, names: list[str]) -> None:
         """Ask these to stop, wait for each one's grace, kill the rest, and sweep every group."""

@@ -163,7 +163,7 @@ def _new_charge(world: World, intent: Doc, method: Doc, decline_code: str | None
     failed = decline_code is not None
     code = error_code(decline_code) if decline_code else None
     empty = (
-        "application application_fee application_fee_amount balance_transaction customer_account "
+        "application application_fee application_fee_amount balance_transaction "
         "failure_balance_transaction on_behalf_of receipt_email receipt_number review shipping source "
         "source_transfer statement_descriptor statement_descriptor_suffix transfer_data transfer_group"
     )

@@ -1,4 +1,4 @@
-"""A Stripe account to tell stories on: the sandbox in its own process, or Stripe's test mode. Everything is judged."""
+"""A Stripe account to tell stories on, where all is judged: the sandbox, or Stripe's test mode."""
 
 import itertools
 import os
@@ -29,7 +29,7 @@ Refusal = TypeVar("Refusal", bound=GatewayError)
 
 
 class Account:
-    """An account behind a gateway. Every request, reply and event that passes through is held against the judge."""
+    """An account behind a gateway. Every request, reply and event that passes is held against the judge."""
 
     def __init__(self, door: StripeGateway, *, base: str | None, patience_s: int) -> None:
         self.door = door
@@ -38,6 +38,7 @@ class Account:
         self.patience_s = patience_s
         self._run = uuid.uuid4().hex[:12]
         self._numbers = itertools.count(1)
+        self._judged: set[str] = set()
 
     @property
     def is_sandbox(self) -> bool:
@@ -80,13 +81,23 @@ class Account:
     def event_types(self, *object_ids: str) -> list[str]:
         """The types of the events about some objects, each event judged, oldest first."""
         found = []
-        # The newest 400 suffice on an account of any age: a story makes some dozens.
-        for event in itertools.islice(self.door.list("event"), 400):
+        for event in self._newest_events():
             envelope = translate.event(event)
             if envelope.object_id in object_ids:
                 approve(check_event(event), f"event {envelope.type}")
                 found.append(envelope.type)
         return found[::-1]
+
+    def judge_new_events(self) -> None:
+        """Hold every event that was not judged yet against the judge, also those no story looks at."""
+        for event in self._newest_events():
+            if event["id"] not in self._judged:
+                approve(check_event(event), f"event {event['type']}")
+                self._judged.add(event["id"])
+
+    def _newest_events(self) -> Iterator[dict[str, Any]]:
+        # 400 suffice on an account of any age: a story makes some dozens.
+        return itertools.islice(self.door.list("event"), 400)
 
 
 def approve(problems: list[str], what: str) -> None:

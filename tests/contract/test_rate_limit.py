@@ -1,4 +1,4 @@
-"""The shared limit on a real Valkey: several processes' worth of callers stay inside it, and losing it stops nobody."""
+"""The shared limit on a real Valkey: callers together stay inside it, and losing it stops nobody."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""Stories of invoices: the cycle draft with our lines, declines, 3-D Secure, corrections, and repeated words."""
+"""Stories of invoices: the cycle draft with our lines, declines, 3-D Secure, corrections, repeated words."""
 
 from gateway import requests, translate
 from gateway.errors import Declined, KeyReused, Refused

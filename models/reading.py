@@ -292,9 +292,7 @@ def invoice(session: Session, organization_id: UUID, invoice_id: UUID) -> Invoic
         .where(Payment.organization_id == organization_id, Payment.invoice_id == invoice_id)
         .order_by(Payment.attempt)
     )
-    return InvoiceDetail(
-        row, list(session.execute(lines).tuples()), session.execute(payments).scalars().all()
-    )
+    return InvoiceDetail(row, list(session.execute(lines).all()), session.execute(payments).scalars().all())
 
 
 # -- health ----------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ class Call:
     def page(self) -> Page:
         """The page that `?limit=` and `?cursor=` ask for. Raises InvalidFields."""
         limit = self.query.get("limit", str(DEFAULT_LIMIT))
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:4]) <= MAX_LIMIT):
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LIMIT):
             raise InvalidFields([FieldError("limit", f"must be 1 to {MAX_LIMIT}")])
         cursor = self.query.get("cursor")
         try:

@@ -44,8 +44,10 @@ def _track(world: WebWorld, body: Any, **headers: str) -> TestResponse:
 def test_one_event_is_a_batch_of_one(world: WebWorld) -> None:
     answer = _track(world, {**EVENT, "event_id": "single"})
     assert answer.status_code == 202
-    assert answer.json["accepted"] == 1
-    stored = world.sql("SELECT events, state FROM ops.usage_inbox WHERE id = :id", id=answer.json["batch_id"])
+    assert answer.get_json()["accepted"] == 1
+    stored = world.sql(
+        "SELECT events, state FROM ops.usage_inbox WHERE id = :id", id=answer.get_json()["batch_id"]
+    )
     assert stored[0][0][0]["event_id"] == "single"
     assert stored[0][1] == "queued"
     assert ("usage.drain", None) in world.bell.rung
@@ -53,9 +55,9 @@ def test_one_event_is_a_batch_of_one(world: WebWorld) -> None:
 
 def test_a_batch_is_accounted_for_from_its_first_moment(world: WebWorld) -> None:
     taken = _track(world, {"events": [{**EVENT, "event_id": f"many-{n}"} for n in range(20)]})
-    seen = world.call("GET", f"/api/billing/usage/batches/{taken.json['batch_id']}/", "product")
-    assert seen.json == {
-        "batch_id": taken.json["batch_id"],
+    seen = world.call("GET", f"/api/billing/usage/batches/{taken.get_json()['batch_id']}/", "product")
+    assert seen.get_json() == {
+        "batch_id": taken.get_json()["batch_id"],
         "accepted": 20,
         "rated": 0,
         "waiting": 20,
@@ -72,7 +74,7 @@ def test_a_repeat_of_the_key_is_the_same_batch(world: WebWorld) -> None:
     again = _track(world, event, **{"Idempotency-Key": "k-1"})
     other = _track(world, {**event, "quantity": "4"}, **{"Idempotency-Key": "k-1"})
     assert again.status_code == 202
-    assert again.json == first.json
+    assert again.get_json() == first.get_json()
     assert other.status_code == 409
     assert world.rows() == before
 
@@ -82,7 +84,7 @@ def test_one_bad_event_refuses_the_batch_and_is_named(world: WebWorld) -> None:
     events = [EVENT, {**EVENT, "quantity": "many"}, {**EVENT, "metric": "unheard-of"}]
     answer = _track(world, {"events": events})
     assert answer.status_code == 422
-    named = [(error["index"], error["field"]) for error in answer.json["errors"]]
+    named = [(error["index"], error["field"]) for error in answer.get_json()["errors"]]
     assert named == [(1, "quantity"), (2, "metric")]
     assert world.rows() == before
 
@@ -126,7 +128,7 @@ def test_bad_input_is_refused_and_nothing_is_written(world: WebWorld, body: byte
     answer = _track(world, body)
     assert 400 <= answer.status_code < 500
     assert answer.mimetype == "application/problem+json"
-    assert answer.json["status"] == answer.status_code
+    assert answer.get_json()["status"] == answer.status_code
     assert world.rows() == before
 
 
@@ -205,7 +207,7 @@ def _payload(event_id: str) -> bytes:
 def test_stripes_word_is_stored_before_the_answer(world: WebWorld) -> None:
     payload = _payload("evt_good")
     answer = _stripe_says(world, payload, _signed(payload))
-    assert (answer.status_code, answer.json) == (200, {"received": True})
+    assert (answer.status_code, answer.get_json()) == (200, {"received": True})
     stored = world.sql("SELECT type, state, source FROM ops.webhook_inbox WHERE event_id = 'evt_good'")
     assert [tuple(row) for row in stored] == [("invoice.paid", "queued", "delivered")]
     assert ("webhooks.drain", None) in world.bell.rung

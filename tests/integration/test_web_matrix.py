@@ -121,7 +121,8 @@ def test_nobody_subscribes_for_another(world: WebWorld) -> None:
 def test_a_product_asks_about_itself_alone(world: WebWorld) -> None:
     world.sql(
         "INSERT INTO catalog.products (id, code, name, description, icon, color, billing_type, status, "
-        "is_public, features) VALUES (gen_random_uuid(), 'other', 'Other', '', '', '', 'flat', 'active', true, '[]')"
+        "is_public, features) "
+        "VALUES (gen_random_uuid(), 'other', 'Other', '', '', '', 'flat', 'active', true, '[]')"
     )
     own = world.call("GET", "/api/billing/access/acme/flow/", "product")
     other = world.call("GET", "/api/billing/access/acme/other/", "product")
@@ -132,8 +133,11 @@ def test_a_product_asks_about_itself_alone(world: WebWorld) -> None:
 
 
 def test_a_batch_of_another_product_is_unknown(world: WebWorld) -> None:
-    world.sql("UPDATE ops.usage_inbox SET product_id = (SELECT id FROM catalog.products WHERE code = 'other') "
-              "WHERE id = :id", id=world.globex.batch_id)  # fmt: skip
+    world.sql(
+        "UPDATE ops.usage_inbox b SET product_id = p.id FROM catalog.products p "
+        "WHERE p.code = 'other' AND b.id = :id",
+        id=world.globex.batch_id,
+    )
     own = world.call("GET", f"/api/billing/usage/batches/{world.acme.batch_id}/", "product")
     others = world.call("GET", f"/api/billing/usage/batches/{world.globex.batch_id}/", "product")
     unknown = world.call("GET", f"/api/billing/usage/batches/{UNKNOWN}/", "product")

@@ -153,7 +153,8 @@ def _page(area: str, name: str) -> ListPage:
 
 def _page_number() -> int:
     given = request.args.get("page", "1")
-    return int(given) if given.isascii() and given.isdigit() and 1 <= int(given[:5]) <= MAX_PAGE else 1
+    usable = given.isascii() and given.isdigit() and len(given) <= 4
+    return min(max(int(given), 1), MAX_PAGE) if usable else 1
 
 
 def _few(session: Any, page: ListPage, filters: Mapping[str, str]) -> tuple[list[dict[str, Any]], bool]:

@@ -16,7 +16,8 @@ ON_SESSION: Final = "on_session"
 class Card:
     """One test card.
 
-    `attach` and `charge` are decline codes (None: succeeds); `authentication` says when 3-D Secure is asked for.
+    `attach` and `charge` are decline codes (None: succeeds); `authentication` says when 3-D Secure
+    is asked for.
     """
 
     brand: str
@@ -80,7 +81,8 @@ _MESSAGES = {
     "incorrect_number": "Your card number is incorrect.",
     "processing_error": "An error occurred while processing your card. Try again in a little bit.",
     "authentication_required": "Your card was declined. This transaction requires authentication.",
-    "card_velocity_exceeded": "Your card was declined for making repeated attempts too frequently or exceeding "
+    "card_velocity_exceeded": "Your card was declined for making repeated attempts "
+    "too frequently or exceeding "
     "its amount limit.",
 }
 _CONFIRM = frozenset({"expired_card", "incorrect_cvc", "incorrect_number", "invalid_account"})

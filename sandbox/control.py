@@ -14,7 +14,19 @@ from .world import World
 def blueprint(dispatcher: Dispatcher) -> Blueprint:
     """The control endpoints on one sandbox."""
     control = Blueprint("control", __name__, url_prefix="/_sandbox")
-    store, faults = dispatcher.store, dispatcher.faults
+    _readings(control, dispatcher)
+    _fault_switches(control, dispatcher)
+    _actions(control, dispatcher)
+
+    @control.errorhandler(ApiError)
+    def refused(error: ApiError) -> tuple[Response, int]:
+        return jsonify(error.body("req_sandbox")), error.status
+
+    return control
+
+
+def _readings(control: Blueprint, dispatcher: Dispatcher) -> None:
+    store = dispatcher.store
 
     @control.get("/ready")
     def ready() -> Response:
@@ -46,6 +58,10 @@ def blueprint(dispatcher: Dispatcher) -> Blueprint:
         names = ("event", "endpoint", "state", "attempts", "last_status")
         return jsonify(deliveries=[dict(zip(names, row, strict=True)) for row in rows])
 
+
+def _fault_switches(control: Blueprint, dispatcher: Dispatcher) -> None:
+    store, faults = dispatcher.store, dispatcher.faults
+
     @control.post("/reset")
     def reset() -> Response:
         faults.clear()
@@ -65,6 +81,10 @@ def blueprint(dispatcher: Dispatcher) -> Blueprint:
     def clear_faults() -> Response:
         faults.clear()
         return jsonify(faults.shown())
+
+
+def _actions(control: Blueprint, dispatcher: Dispatcher) -> None:
+    store = dispatcher.store
 
     @control.post("/cards/<method_id>")
     def change_card(method_id: str) -> Response:
@@ -101,12 +121,6 @@ def blueprint(dispatcher: Dispatcher) -> Blueprint:
                     (event_id, endpoint["id"]),
                 )
         return jsonify(event=event_id)
-
-    @control.errorhandler(ApiError)
-    def refused(error: ApiError) -> tuple[Response, int]:
-        return jsonify(error.body("req_sandbox")), error.status
-
-    return control
 
 
 def finish_authentication(world: World, intent_id: str, *, success: bool) -> dict[str, Any]:

@@ -87,7 +87,8 @@ class Deliverer:
         taken = []
         with self.store.transaction_quietly() as tx:
             rows = tx.execute(
-                "SELECT seq, event, endpoint, attempts FROM deliveries WHERE state = 'pending' AND next_at <= ? "
+                "SELECT seq, event, endpoint, attempts FROM deliveries WHERE state = 'pending' "
+                "AND next_at <= ? "
                 "ORDER BY seq LIMIT 200",
                 (time.time(),),
             )

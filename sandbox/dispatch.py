@@ -1,4 +1,4 @@
-"""One API request from headers to reply: key, version, faults, idempotency, parameters, transaction, shape."""
+"""One API request from headers to reply: key, version, faults, idempotency, parameters, shape."""
 
 import base64
 import binascii
@@ -98,7 +98,8 @@ def _authenticate(headers: dict[str, str]) -> None:
             key = ""
     if not key:
         raise errors.unauthorized(
-            "You did not provide an API key. You need to provide your API key in the Authorization header, using "
+            "You did not provide an API key. You need to provide your API key in the "
+            "Authorization header, using "
             "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
         )
     if key.startswith(("sk_live_", "rk_live_")):

@@ -1,4 +1,4 @@
-"""Form bodies: `items[0][price_data][recurring][interval]=month` to nested dicts and lists, and types checked.
+"""Form bodies: `items[0][price_data][recurring][interval]=month` to nested dicts and lists, types checked.
 
 A `Shape` names what one operation accepts: a dict of names to types, a list of one type, or a scalar.
 """
@@ -132,7 +132,7 @@ def _hash(value: Any, name: str) -> Any:
         raise malformed("Metadata can have up to 50 keys of up to 40 characters each.", param=name)
     for key, item in value.items():
         if len(item) > 500:
-            message = f"Metadata values can have up to 500 characters, but you passed in a value that is {len(item)}"
+            message = f"Metadata values can have up to 500 characters; this one has {len(item)}"
             raise malformed(message, param=f"{name}[{key}]")
     return value
 

@@ -42,7 +42,8 @@ def find(tx: Tx, key: str, mark: str) -> SavedReply | None:
 
 def save(tx: Tx, key: str, mark: str, reply: SavedReply, now: int) -> None:
     tx.execute(
-        "INSERT OR REPLACE INTO replies (key, fingerprint, status, body, request_id, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO replies (key, fingerprint, status, body, request_id, created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
         (key, mark, reply.status, reply.body, reply.request_id, now),
     )
 
@@ -56,7 +57,10 @@ class InFlight:
 
     @contextmanager
     def claim(self, key: str | None) -> Iterator[None]:
-        """Hold a key while its request runs. Raises: ApiError 409 when another request holds it, 400 when too long."""
+        """Hold a key while its request runs.
+
+        Raises: ApiError 409 when another request holds it, 400 when it is too long.
+        """
         if key is None:
             yield
             return

@@ -1,4 +1,4 @@
-"""From stored documents to the shapes of the API: whole sub-objects put in, own keys taken out, `expand` obeyed."""
+"""From stored documents to the shapes of the API: sub-objects put in, own keys out, `expand` obeyed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -80,6 +80,14 @@ def _open(tx: Tx, node: Doc, parts: list[str], path: str) -> None:
             if rest:
                 _open(tx, item, rest, path)
         return
+    _open_field(tx, node, key, path)
+    if rest:
+        for child in node[key] if isinstance(node[key], list) else [node[key]]:
+            if isinstance(child, dict):
+                _open(tx, child, rest, path)
+
+
+def _open_field(tx: Tx, node: Doc, key: str, path: str) -> None:
     if key not in node:
         include = _INCLUDABLE.get((str(node.get("object")), key))
         if include is None:
@@ -90,10 +98,6 @@ def _open(tx: Tx, node: Doc, parts: list[str], path: str) -> None:
         node[key] = _opened(tx, node[key])
     elif not isinstance(node[key], dict | list) and node[key] is not None:
         raise malformed(f"This property cannot be expanded ({path}).", param="expand[]")
-    if rest:
-        for child in node[key] if isinstance(node[key], list) else [node[key]]:
-            if isinstance(child, dict):
-                _open(tx, child, rest, path)
 
 
 def _opened(tx: Tx, value: Any) -> Any:
@@ -104,7 +108,7 @@ def _opened(tx: Tx, value: Any) -> Any:
     return value
 
 
-# -- kinds whose stored document holds ids where the API shows whole objects -----------------------------------
+# -- kinds whose stored document holds ids where the API shows whole objects -----------
 
 
 def tax_rates(tx: Tx, ids: list[str]) -> list[Doc]:
@@ -195,7 +199,7 @@ _RENDERERS: dict[str, Callable[[Tx, Doc], Doc]] = {
 }
 
 
-# -- fields that appear only when expanded ----------------------------------------------------------------------
+# -- fields that appear only when expanded ---------------------------------------------
 
 
 def _payments(tx: Tx, invoice: Doc) -> Doc:

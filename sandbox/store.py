@@ -1,7 +1,7 @@
 """The sandbox's state: one SQLite file, one transaction at a time, written through before any reply.
 
-Documents live in one table with the few columns that lists filter by. A killed process loses nothing that was
-answered: SQLite's log is in the kernel by then (`synchronous=OFF` trades only the safety against a power cut).
+Documents live in one table with the few columns that lists filter by. A killed process loses nothing that
+was answered: SQLite's log is in the kernel by then (`synchronous=OFF` gives up only power cuts).
 """
 
 import json
@@ -52,7 +52,7 @@ class ClockBusy(Exception):
 
 
 class Tx:
-    """One transaction: documents by id, each loaded once, changed in place, and written at the end if changed."""
+    """One transaction: documents by id, loaded once, changed in place, written at the end if changed."""
 
     def __init__(self, connection: sqlite3.Connection, advancing: str | None) -> None:
         self._db = connection
@@ -109,7 +109,7 @@ class Tx:
         return int(row[0]) if row else None
 
     def page(self, where: str, values: list[object], *, limit: int, ascending: bool) -> list[Doc]:
-        """Up to `limit` documents, newest first unless `ascending`; `where` is built by the list code only."""
+        """Up to `limit` documents, newest first unless `ascending`; `where` comes from the list code only."""
         self.flush()
         direction = "ASC" if ascending else "DESC"
         query = f"SELECT id, doc FROM objects WHERE {where} ORDER BY seq {direction} LIMIT ?"  # noqa: S608
@@ -122,7 +122,8 @@ class Tx:
             if fresh != text:
                 self._refuse_if_advancing(doc)
                 self._db.execute(
-                    "UPDATE objects SET customer=?, subscription=?, invoice=?, parent=?, clock=?, doc=? WHERE id=?",
+                    "UPDATE objects SET customer=?, subscription=?, invoice=?, parent=?, clock=?, doc=? "
+                    "WHERE id=?",
                     (*_columns(doc), fresh, object_id),
                 )
                 self._loaded[object_id] = (doc, fresh)

@@ -1,4 +1,4 @@
-"""What one request or timer works in: a transaction, the time of each object's clock, and the events it causes."""
+"""What one request or timer works in: a transaction, the time of each object's clock, its events."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,7 +94,7 @@ def clock_of(doc: Doc) -> str | None:
 
 
 def difference(before: Doc, after: Doc) -> dict[str, Any]:
-    """The old values of what changed: hashes are compared inside, lists as a whole (as `previous_attributes`)."""
+    """The old values of what changed: hashes are compared inside, lists as a whole."""
     changed: dict[str, Any] = {}
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)

@@ -9,7 +9,7 @@ from .invoices import finalize, mark_uncollectible, void
 
 
 def finalize_and_settle(world: World, invoice: Doc, *, auto_advance: bool | None = None) -> None:
-    """Finalize; nothing due is paid at once, and an unattempted invoice makes its subscription past due later."""
+    """Finalize; nothing due is paid at once; one that nobody attempts makes its subscription past due."""
     finalize(world, invoice, auto_advance=auto_advance)
     if invoice["amount_due"] == 0:
         collect.settle(world, invoice, 0)

@@ -1,4 +1,4 @@
-"""Invoices that a subscription makes: its pending items first, then its items, finalized now or left as a draft."""
+"""Invoices that a subscription makes: pending items first, then its own; final now or left as a draft."""
 
 from .. import Doc
 from ..errors import ApiError
@@ -10,7 +10,7 @@ from .lines import line_of_invoice_item
 
 
 def pending_for(world: World, subscription: Doc) -> list[Doc]:
-    """Invoice items that wait for this subscription's next invoice: its own, and the customer's loose ones."""
+    """Invoice items that wait for the subscription's next invoice: its own and the customer's loose ones."""
     waiting = [
         doc
         for doc in world.tx.select("invoiceitem", customer=subscription["customer"])
@@ -40,7 +40,7 @@ def subscription_draft(
     invoice_id: str,
     auto_advance: bool = True,
 ) -> Doc:
-    """A draft with the subscription's terms: its discounts that still live, its tax rates, its way of collecting."""
+    """A draft with the subscription's terms: its living discounts, tax rates and way of collecting."""
     now = world.now_of(subscription)
     terms = invoices.DraftTerms(
         customer=world.tx.get("customer", subscription["customer"]),

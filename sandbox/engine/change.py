@@ -1,4 +1,4 @@
-"""Changing a subscription: items and quantities with prorations, trials, anchors, cancellation, collection."""
+"""Changing a subscription: items with prorations, trials, anchors, cancellation, collection."""
 
 from typing import Any
 
@@ -63,9 +63,9 @@ def _apply_settings(world: World, subscription: Doc, params: dict[str, Any]) -> 
     subscription["discounts"] = discounts.replaced(world, params, subscription, customer)
     if "payment_settings" in params:
         subscription["payment_settings"] |= params["payment_settings"] or {}
-    if "trial_settings" in params and params["trial_settings"]:
+    if params.get("trial_settings"):
         subscription["trial_settings"]["end_behavior"] |= params["trial_settings"]["end_behavior"]
-    if "cancellation_details" in params and params["cancellation_details"]:
+    if params.get("cancellation_details"):
         subscription["cancellation_details"] |= params["cancellation_details"]
     if "pause_collection" in params:
         _pause_collection(world, subscription, params["pause_collection"])
@@ -137,7 +137,8 @@ def _change_items(
     prorate: bool,
     credit: bool,
 ) -> None:
-    """Apply item changes. `prorate`: credit the old and charge the new; `credit`: only the credit (new anchor)."""
+    """Apply item changes. `prorate`: credit the old, charge the new; `credit`: only "
+    "the credit (new anchor)."""
     customer = world.tx.get("customer", subscription["customer"])
     for index, change in enumerate(changes):
         if "id" not in change:

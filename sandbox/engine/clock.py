@@ -1,4 +1,4 @@
-"""Time: the timers of test clocks and of the wall, rung one by one in order of time, each in its own transaction."""
+"""Time: the timers of test clocks and of the wall, rung in order of time, each in its own transaction."""
 
 import threading
 import time
@@ -102,7 +102,7 @@ _ACTIONS: dict[str, Callable[[World, Doc], None]] = {
 }
 
 
-# -- test clocks -------------------------------------------------------------------------------------------------
+# -- test clocks ---------------------------------------------------------------------
 
 
 def furthest(world: World, clock: Doc) -> int:
@@ -128,7 +128,8 @@ def start_advance(world: World, clock: Doc, target: int) -> None:
         raise invalid("The new frozen time must be after the current frozen time.", param="frozen_time")
     if target > furthest(world, clock):
         raise invalid(
-            "You cannot advance a test clock by more than two intervals of its shortest subscription in one request.",
+            "You cannot advance a test clock by more than two intervals of its shortest "
+            "subscription in one request.",
             param="frozen_time",
         )
     clock |= {"status": "advancing", "status_details": {"advancing": {"target_frozen_time": target}}}
@@ -181,7 +182,7 @@ def _put_off_next(world: World, clock_id: str) -> None:
         _put_off(world, world.tx.get("invoice", timer[2]))
 
 
-# -- the wall -------------------------------------------------------------------------------------------------------
+# -- the wall -------------------------------------------------------------------------
 
 
 class WallTicker(threading.Thread):

@@ -59,7 +59,8 @@ def _refusal(intent: Doc, outcome: payments.Outcome, off_session: bool) -> ApiEr
         return ApiError(
             402,
             "card_error",
-            "This payment requires additional user action before it can be completed successfully. Payment can be "
+            "This payment requires additional user action before it can be completed "
+            "successfully. Payment can be "
             "completed using the PaymentIntent associated with the invoice.",
             code="invoice_payment_intent_requires_action",
             extra={"payment_intent": shown},

@@ -15,9 +15,9 @@ from .refunding import RefundTerms, charge_of_intent, refund
 def issue(world: World, invoice: Doc, params: dict[str, Any]) -> Doc:
     """Issue a credit note.
 
-    `lines` credit lines of the invoice by amount or quantity (discounts and taxes follow in proportion), or name a
-    custom amount; without lines, `amount` is one custom line. On a paid invoice the total must be covered by
-    `refund_amount`, `refunds`, `credit_amount` and `out_of_band_amount` together.
+    `lines` credit lines of the invoice by amount or quantity (discounts and taxes follow in proportion),
+    or name a custom amount; without lines, `amount` is one custom line. On a paid invoice the total must be
+    covered by `refund_amount`, `refunds`, `credit_amount` and `out_of_band_amount` together.
     Raises: ApiError 400 beyond what is left to credit, or when those do not add up.
     """
     if invoice["status"] not in {"open", "paid", "uncollectible"}:
@@ -209,7 +209,8 @@ def _give_back(world: World, invoice: Doc, note: Doc, params: dict[str, Any], am
     }
     if sum(wanted.values()) + refunded != amount:
         raise invalid(
-            "The sum of credit amount, refund amount and out of band amount must equal the post payment amount "
+            "The sum of credit amount, refund amount and out of band amount must equal the "
+            "post payment amount "
             f"({amount}).",
             param="refund_amount",
         )

@@ -56,7 +56,7 @@ def _move_on(world: World, subscription: Doc, due: list[Doc], closed: tuple[int,
 
 
 def _stops_at_trial_end(world: World, subscription: Doc) -> bool:
-    """Cancel or pause a trial that ends without a payment method, if its settings say so; true if they did."""
+    """Cancel or pause a trial that ends without a payment method, if its settings say so: whether they do."""
     customer = world.tx.get("customer", subscription["customer"])
     behavior = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
     collects = subscription["collection_method"] == "charge_automatically"
@@ -108,8 +108,8 @@ def pause(world: World, subscription: Doc, *, credit_from: str, invoice_now: boo
 def resume(world: World, subscription: Doc, *, anchor: str, behavior: str) -> None:
     """Go on from a pause, with a whole new period from now (`anchor` now) or the old rhythm (`unchanged`).
 
-    `behavior`: `resume_on_payment_attempt` is active at once; `resume_on_payment_success` waits for the money, and
-    its invoice is voided after 23 hours.
+    `behavior`: `resume_on_payment_attempt` is active at once; `resume_on_payment_success` waits for the
+    money, and its invoice is voided after 23 hours.
     """
     if subscription["status"] != "paused":
         raise invalid("You can only resume a subscription with status `paused`.")

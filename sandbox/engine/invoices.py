@@ -1,4 +1,4 @@
-"""The life of an invoice: draft, open, paid, void, uncollectible; numbers, balance and discounts at finalization."""
+"""The life of an invoice: draft, open, paid, void, uncollectible; its number, balance and discounts."""
 
 from dataclasses import dataclass, field
 
@@ -116,8 +116,7 @@ _NULL_AT_FIRST = [
 
 
 def _figures_at_first() -> Doc:
-    zero = "amount_due amount_overpaid amount_paid amount_remaining amount_shipping attempt_count starting_balance"
-    figures: Doc = dict.fromkeys((*zero.split(), *_MORE_ZEROS), 0)
+    figures: Doc = dict.fromkeys(_ZERO_AT_FIRST, 0)
     return figures | {
         "attempted": False,
         "total_discount_amounts": [],
@@ -126,9 +125,16 @@ def _figures_at_first() -> Doc:
     }
 
 
-_MORE_ZEROS = (
+_ZERO_AT_FIRST = (
+    "amount_due",
+    "amount_overpaid",
+    "amount_paid",
+    "amount_remaining",
+    "amount_shipping",
+    "attempt_count",
     "post_payment_credit_notes_amount",
     "pre_payment_credit_notes_amount",
+    "starting_balance",
     "subtotal",
     "subtotal_excluding_tax",
     "total",
@@ -163,7 +169,7 @@ def _parent(subscription: Doc | None) -> Doc | None:
 
 
 def create_draft(world: World, terms: DraftTerms, lines: list[Doc], invoice_id: str | None = None) -> Doc:
-    """Store a draft with its lines and figures, and say so; with `auto_advance` it finalizes itself in an hour."""
+    """Store a draft with its lines and figures; with `auto_advance` it finalizes itself in an hour."""
     invoice = shape_draft(world, terms, invoice_id or new_id("invoice"))
     for line in lines:
         line["invoice"] = invoice["id"]
@@ -194,7 +200,8 @@ def refresh(world: World, invoice: Doc) -> None:
 def require_draft(invoice: Doc, doing: str) -> None:
     if invoice["status"] != "draft":
         raise invalid(
-            f"This invoice is no longer a draft, so it can't be {doing}. Invoices are immutable once finalized.",
+            f"This invoice is no longer a draft, so it can't be {doing}. Invoices are "
+            f"immutable once finalized.",
             code="invoice_not_editable",
         )
 

@@ -77,7 +77,8 @@ def recurring_price(world: World, params: dict[str, Any], index: int) -> Doc:
     price = world.tx.get("price", name, param=f"items[{index}][price]")
     if price["type"] != "recurring":
         raise invalid(
-            "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.",
+            "The price specified is set to `type=one_time` but this field only accepts "
+            "prices with `type=recurring`.",
             param=f"items[{index}][price]",
         )
     if not price["active"]:

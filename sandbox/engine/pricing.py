@@ -51,7 +51,8 @@ def figures(price: Doc, currency: str) -> dict[str, Any]:
     option = (price["_currency_options"] or {}).get(currency)
     if option is None:
         raise invalid(
-            f"The price specified only supports `{price['currency']}`. This doesn't match the expected currency: "
+            f"The price specified only supports `{price['currency']}`. This doesn't match the "
+            f"expected currency: "
             f"`{currency}`.",
             param="items",
         )

@@ -1,7 +1,7 @@
-"""Prorations: a credit for unused time on the old terms, a charge for the time that remains on the new, to the second.
+"""Prorations: a credit for unused time on the old terms, a charge for the rest on the new, to the second.
 
-The credit is a share of what was really debited for the item (after discounts), as flexible billing does; the charge
-is the same share of the new terms after the subscription's discounts. Neither is discounted again.
+The credit is a share of what was really debited for the item (after discounts), as flexible billing does; the
+charge is the same share of the new terms after the subscription's discounts. Neither is discounted again.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,15 @@ def credit_unused(world: World, subscription: Doc, item: Doc, old: OldTerms, mom
         return None
     amount = -rounded(old.billed["net"] * share_left((old.billed["start"], old.billed["end"]), moment))
     product = world.tx.get("product", old.price["product"])
-    entry = _pending(world, subscription, item, old.price, amount, old.quantity, (moment, old.billed["end"]))
+    entry = _pending(
+        world,
+        subscription,
+        item,
+        price=old.price,
+        amount=amount,
+        quantity=old.quantity,
+        period=(moment, old.billed["end"]),
+    )
     entry["description"] = (
         f"Unused time on {_counted(old.quantity)}{product['name']} after {day_text(moment)}"
     )
@@ -59,12 +67,20 @@ def credit_unused(world: World, subscription: Doc, item: Doc, old: OldTerms, mom
 
 
 def charge_remaining(world: World, subscription: Doc, item: Doc, moment: int) -> Doc:
-    """A pending item for the rest of the item's period on its present terms; later credits are shares of it."""
+    """A pending item for the rest of the item's period on its present terms; later credits share it."""
     period = period_of(item)
     amount = rounded(full_net(world, subscription, item) * share_left(period, moment))
     price = price_of(world, item)
     product = world.tx.get("product", price["product"])
-    entry = _pending(world, subscription, item, price, amount, item["quantity"], (moment, period[1]))
+    entry = _pending(
+        world,
+        subscription,
+        item,
+        price=price,
+        amount=amount,
+        quantity=item["quantity"],
+        period=(moment, period[1]),
+    )
     entry["description"] = (
         f"Remaining time on {_counted(item['quantity'])}{product['name']} after {day_text(moment)}"
     )
@@ -80,6 +96,7 @@ def _pending(
     world: World,
     subscription: Doc,
     item: Doc,
+    *,
     price: Doc,
     amount: int,
     quantity: int,

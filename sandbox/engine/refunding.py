@@ -46,7 +46,8 @@ def _document(world: World, terms: RefundTerms, amount: int) -> Doc:
     charge = terms.charge
     empty = (
         "balance_transaction customer_account description failure_balance_transaction failure_reason "
-        "instructions_email next_action pending_reason receipt_number source_transfer_reversal transfer_reversal"
+        "instructions_email next_action pending_reason receipt_number "
+        "source_transfer_reversal transfer_reversal"
     )
     return dict.fromkeys(empty.split()) | {
         "id": new_id("refund"),

@@ -57,10 +57,11 @@ def after_failure(world: World, invoice: Doc) -> None:
 def after_uncollectible(world: World, invoice: Doc) -> None:
     """Giving up the latest invoice clears a past due subscription, as paying it would."""
     subscription = subscription_of(world, invoice)
-    if subscription is not None and subscription["status"] == "past_due":
-        if is_latest_finalized(world, subscription, invoice):
-            with world.changing(subscription, "customer.subscription.updated"):
-                subscription["status"] = "active"
+    if subscription is None or subscription["status"] != "past_due":
+        return
+    if is_latest_finalized(world, subscription, invoice):
+        with world.changing(subscription, "customer.subscription.updated"):
+            subscription["status"] = "active"
 
 
 def _update_delinquency(world: World, invoice: Doc) -> None:
@@ -118,7 +119,8 @@ def new_setup_intent(world: World, customer: Doc, **extra: object) -> Doc:
     """A setup intent that waits for a payment method."""
     intent_id = new_id("setup_intent")
     empty = (
-        "application attach_to_self cancellation_reason customer_account description excluded_payment_method_types "
+        "application attach_to_self cancellation_reason customer_account description "
+        "excluded_payment_method_types "
         "flow_directions last_setup_error latest_attempt mandate next_action on_behalf_of payment_method "
         "payment_method_configuration_details single_use_mandate"
     )

@@ -30,7 +30,7 @@ MAX_SUBSCRIPTIONS_ON_A_CLOCK = 3
 def create(world: World, params: dict[str, Any]) -> Doc:
     """Make the subscription that the parameters describe, with its first invoice.
 
-    Raises: ApiError 400 for impossible terms, 402 when `error_if_incomplete` and the payment failed (nothing is kept).
+    Raises: ApiError 400 for impossible terms, 402 for a failed payment with `error_if_incomplete`.
     """
     customer = world.tx.get("customer", params["customer"], param="customer")
     now = world.now_of(customer)
@@ -76,9 +76,12 @@ def _new_subscription(world: World, customer: Doc, params: dict[str, Any], curre
     mode = params.get("billing_mode") or {"type": "flexible"}
     flexible = mode["type"] == "flexible"
     empty = (
-        "application application_fee_percent billing_cycle_anchor_config billing_thresholds cancel_at canceled_at "
-        "customer_account default_source ended_at latest_invoice next_pending_invoice_item_invoice on_behalf_of "
-        "pause_collection pending_invoice_item_interval pending_setup_intent pending_update schedule status_details "
+        "application application_fee_percent billing_cycle_anchor_config "
+        "billing_thresholds cancel_at canceled_at "
+        "customer_account default_source ended_at latest_invoice "
+        "next_pending_invoice_item_invoice on_behalf_of "
+        "pause_collection pending_invoice_item_interval pending_setup_intent "
+        "pending_update schedule status_details "
         "transfer_data trial_end trial_start"
     )
     settings = {
@@ -159,7 +162,7 @@ def _set_trial(subscription: Doc, params: dict[str, Any], now: int) -> None:
 def _set_first_periods(
     world: World, subscription: Doc, items: list[Doc], params: dict[str, Any], now: int
 ) -> dict[str, Fraction]:
-    """Set the items' first periods; the share of a full period to bill for each item (1 unless an anchor is given)."""
+    """Set the items' first periods: the share of a full period to bill for each (1 without an anchor)."""
     _set_cancellation(world, subscription, params)
     if subscription["trial_end"]:
         for item in items:
@@ -247,7 +250,8 @@ def _first_payment(world: World, subscription: Doc, invoice: Doc, method: Doc | 
         return
     if method is None:
         raise invalid(
-            "This customer has no attached payment source or default payment method. Please consider adding a "
+            "This customer has no attached payment source or default payment method. Please "
+            "consider adding a "
             "default payment method. For more information, visit "
             "https://stripe.com/docs/billing/subscriptions/payment-methods-setting#payment-method-priority.",
             code="resource_missing",

@@ -1,8 +1,8 @@
 """An invoice's figures from its lines: item discounts, invoice discounts, then tax, then what is due.
 
-Every share is rounded once. A percentage is taken of each line and rounded half away from zero; an amount off is
-split over the lines that it may touch, in proportion, by largest remainder. Exclusive tax is added, inclusive tax is
-found within, each per line and rate.
+Every share is rounded once. A percentage is taken of each line and rounded half away from zero; an amount off
+is split over the lines that it may touch, in proportion, by largest remainder. Exclusive tax is added,
+inclusive tax is found within, each per line and rate.
 """
 
 from fractions import Fraction

@@ -90,7 +90,8 @@ def attach(world: World, method: Doc, customer: Doc) -> None:
         )
     if method.get("_detached"):
         raise invalid(
-            "This PaymentMethod was previously used without being attached to a Customer or was detached from a "
+            "This PaymentMethod was previously used without being attached to a Customer or "
+            "was detached from a "
             "Customer, and may not be used again.",
             param="payment_method",
         )
@@ -129,7 +130,8 @@ def attached_method(world: World, method_id: str, customer: Doc, *, param: str) 
     if method["customer"] is None:
         if card_name_of(method_id) is None:
             raise invalid(
-                f"The customer does not have a payment method with the ID {method_id}. The payment method must be "
+                f"The customer does not have a payment method with the ID {method_id}. The "
+                f"payment method must be "
                 f"attached to the customer.",
                 param=param,
                 code="resource_missing",

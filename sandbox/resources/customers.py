@@ -102,7 +102,7 @@ def _apply(call: Call, customer: Doc, params: dict[str, Any], attached: str | No
         customer["address"] = address_of(params["address"])
     if "shipping" in params:
         given = params["shipping"]
-        customer["shipping"] = given and {**given, "address": address_of(given.get("address"))} or None
+        customer["shipping"] = (given and {**given, "address": address_of(given.get("address"))}) or None
     if "preferred_locales" in params:
         customer["preferred_locales"] = params["preferred_locales"] or []
     if "tax_exempt" in params:
@@ -110,12 +110,13 @@ def _apply(call: Call, customer: Doc, params: dict[str, Any], attached: str | No
     if "balance" in params:
         _set_balance(call, customer, params["balance"])
     settings = params.get("invoice_settings") or {}
-    for name, value in settings.items():
-        if name == "default_payment_method" and value:
+    for name, given in settings.items():
+        value = given
+        if name == "default_payment_method" and given:
             # A test id in both parameters of one request means one and the same card.
-            same = attached is not None and wallet.card_name_of(value) is not None
+            same = attached is not None and wallet.card_name_of(given) is not None
             param = "invoice_settings[default_payment_method]"
-            value = attached if same else wallet.attached_method(call.world, value, customer, param=param)
+            value = attached if same else wallet.attached_method(call.world, given, customer, param=param)
         customer["invoice_settings"][name] = value or None
 
 

@@ -20,7 +20,7 @@ def retrieve_event(call: Call) -> Doc:
     {**LISTING, "created": CREATED, "delivery_success": BOOL, "type": STR, "types": [STR]},
 )
 def list_events(call: Call) -> Page:
-    """Newest first, those of test clocks among them. `delivery_success` false: some endpoint has not said 2xx."""
+    """Newest first, also those of test clocks. `delivery_success` false: an endpoint has not said 2xx."""
     params = call.params
     where, values = ["kind = 'event'"], list[object]()
     types = params.get("types") or ([params["type"]] if params.get("type") else [])

@@ -124,7 +124,7 @@ def _line(invoice: Doc, line_id: str) -> Doc:
 
 @api.on("POST", "/v1/invoices/{id}/lines/{line}", _LINE)
 def update_line(call: Call) -> tuple[Doc, list[Doc]]:
-    """Lines of invoice items change as those do; on a subscription's own lines only words, tax and discountable."""
+    """Lines of invoice items change as those do; a subscription's own only in words, tax, discountable."""
     world, invoice = call.world, call.world.tx.get("invoice", call.ids[0])
     invoices.require_draft(invoice, "changed")
     line = _line(invoice, call.ids[1])

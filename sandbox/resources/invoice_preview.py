@@ -1,4 +1,4 @@
-"""`create_preview`: what the next invoice would be, worked out for real in a transaction that is thrown away."""
+"""`create_preview`: the next invoice, worked out for real in a transaction that is thrown away."""
 
 from decimal import Decimal
 from typing import Any
@@ -126,7 +126,7 @@ def _of_existing(call: Call, subscription: Doc, details: dict[str, Any]) -> Doc:
 
 
 def _next_period(call: Call, subscription: Doc, start: int | None) -> tuple[tuple[int, int], list[Doc]]:
-    """The period that closes and the lines of the one that opens; nothing more when it will be canceled then."""
+    """The period that closes and the lines of the one that opens (none if it is canceled then)."""
     items = items_of(call.world, subscription)
     ends = min(item["current_period_end"] for item in items)
     begins = min(item["current_period_start"] for item in items)

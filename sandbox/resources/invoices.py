@@ -91,7 +91,7 @@ def _rates(call: Call, inherited: list[str]) -> list[str]:
 
 
 def _waiting(call: Call, customer: Doc, subscription: Doc | None, currency: str) -> list[Doc]:
-    """The pending items that a new invoice takes: those of its subscription, or all when asked to include them."""
+    """The pending items that a new invoice takes: its subscription's, or all when asked to include them."""
     pending = [
         doc
         for doc in call.world.tx.select("invoiceitem", customer=customer["id"])
@@ -118,7 +118,7 @@ def _apply(call: Call, invoice: Doc, params: dict[str, Any]) -> None:
         method = params["default_payment_method"]
         param = "default_payment_method"
         invoice[param] = wallet.attached_method(world, method, customer, param=param) if method else None
-    if "payment_settings" in params and params["payment_settings"]:
+    if params.get("payment_settings"):
         invoice["payment_settings"] |= params["payment_settings"]
     if "default_tax_rates" in params:
         invoice["_default_tax_rates"] = _rates(call, [])

@@ -213,7 +213,7 @@ _LIST: dict[str, Shape] = {
 
 @api.on("GET", "/v1/subscriptions", _LIST)
 def list_subscriptions(call: Call) -> Page:
-    """Without `status` the canceled ones are left out; `all` shows every one, `ended` only those that are over."""
+    """Without `status` the canceled ones are left out; `all` shows all, `ended` those that are over."""
     params = call.params
     page = page_of(
         call,
@@ -233,6 +233,9 @@ def list_subscriptions(call: Call) -> Page:
     if params.get("collection_method"):
         page = narrowed(page, field_is("collection_method", params["collection_method"]))
     if params.get("price"):
-        held = "id IN (SELECT subscription FROM objects WHERE kind = 'subscription_item' AND json_extract(doc, '$._price') = ?)"
+        held = (
+            "id IN (SELECT subscription FROM objects WHERE kind = 'subscription_item' "
+            "AND json_extract(doc, '$._price') = ?)"
+        )
         page = narrowed(page, (held, params["price"]))
     return page

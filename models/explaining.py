@@ -19,7 +19,7 @@ _ROWS_PER_FETCH = 5_000
 
 @dataclass(frozen=True, slots=True)
 class LineRows:
-    """A line with its invoice, product and meter. `discountable_minor`: what the invoice's discount is split over."""
+    """A line with its invoice, product and meter, and what the invoice's discount is split over."""
 
     invoice: Invoice
     line: InvoiceLine

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from billing.dunning import DunningPolicy
+from billing.dunning import Decline, DunningPolicy, is_hard
 from models.invoice_hash import changed_invoices
 
 # A broken database may breach once per row: enough to see what is wrong, not all of it.
@@ -37,7 +37,7 @@ def check(session: Session, wall: datetime, policy: DunningPolicy | None = None)
     """
     # A full pass over the usage may take longer than any statement of the daily work is allowed.
     session.execute(text("SET LOCAL statement_timeout = '15min'"))
-    values = _values(wall, policy or DunningPolicy())
+    values = {**_values(wall, policy or DunningPolicy()), "hard_codes": _hard_codes(session)}
     found = [
         breach for name, query in INVARIANTS.items() for breach in _breaches(session, name, query, values)
     ]
@@ -57,6 +57,14 @@ def _values(wall: datetime, policy: DunningPolicy) -> dict[str, Any]:
         "retry_attempts": policy.retry_attempts,
         "delays": delays,
     }
+
+
+def _hard_codes(session: Session) -> list[str]:
+    """Of the declines that open cases stand at, those that the rules call final."""
+    codes = session.execute(
+        text("SELECT DISTINCT decline_code FROM tenant.dunning_cases WHERE state = 'open'")
+    )
+    return [code for code in codes.scalars() if code and is_hard(Decline(None, code, None))]
 
 
 def _breaches(session: Session, name: str, query: str, values: dict[str, Any]) -> Iterator[Breach]:
@@ -212,40 +220,39 @@ _MIRRORED = """
 """
 
 # I6: a payment cannot exist without its invoice (foreign key); money in is never more than the total,
-# is what the invoice calls paid, and never comes before the invoice is final.
+# never before the invoice is final, and is what the invoice calls paid. An invoice without any money in
+# may still be paid, outside of Stripe; not while an attempt of ours is unresolved.
 _CHARGES = """
     SELECT i.organization_id, i.id::text AS subject,
            format('invoice %s (%s): total %s, paid %s, payments of %s', coalesce(i.number, 'no number'),
                   i.status, i.total_minor, i.paid_minor, p.received) AS detail
     FROM tenant.invoices i
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(amount_minor), 0) AS received FROM tenant.payments p
-        WHERE p.organization_id = i.organization_id AND p.invoice_id = i.id
-          AND p.status IN ('succeeded', 'refunded')
+        SELECT coalesce(sum(amount_minor) FILTER (WHERE status IN ('succeeded', 'refunded')), 0) AS received,
+               coalesce(bool_or(status IN ('pending', 'unknown')), false) AS unresolved
+        FROM tenant.payments p WHERE p.organization_id = i.organization_id AND p.invoice_id = i.id
     ) p
-    WHERE p.received > i.total_minor OR i.paid_minor > i.total_minor OR i.paid_minor <> p.received
-       OR (i.finalized_at IS NULL AND p.received > 0)
+    WHERE p.received > i.total_minor OR i.paid_minor > i.total_minor
+       OR (p.received > 0 AND (p.received <> i.paid_minor OR i.finalized_at IS NULL))
+       OR (p.received = 0 AND i.paid_minor > 0 AND p.unresolved)
        OR (i.status = 'paid') <> (i.paid_at IS NOT NULL)
 """
 
-# I7: nobody is charged once an invoice is closed or its pursuit has stopped, nor for a period that
-# begins after the subscription has ended. Instants are of the organization's own clock.
+# I7: nobody is charged by us once an invoice is closed or its pursuit has stopped, nor for a period that
+# begins after the subscription has ended. Our attempts are those with an intention towards Stripe: what
+# customers pay on Stripe's page is theirs to do. Instants are of the organization's own clock.
 _AFTER_THE_END = """
     SELECT p.organization_id, p.id::text AS subject,
-           format('attempt %s of invoice %s was made at %s, after it was closed at %s', p.attempt, i.number,
-                  p.attempted_at, i.closed_at) AS detail
+           format('attempt %s of invoice %s was made at %s, after %s', p.attempt, i.number, p.attempted_at,
+                  CASE WHEN i.status IN ('void', 'uncollectible') AND p.attempted_at > i.closed_at
+                       THEN format('it was closed at %s', i.closed_at)
+                       ELSE format('its pursuit stopped at %s', c.closed_at) END) AS detail
     FROM tenant.payments p
+    JOIN ops.stripe_calls ours ON ours.idempotency_key = 'pay:' || p.invoice_id || ':' || p.attempt
     JOIN tenant.invoices i ON i.organization_id = p.organization_id AND i.id = p.invoice_id
-    WHERE i.status IN ('void', 'uncollectible') AND p.attempted_at > i.closed_at
-    UNION ALL
-    SELECT p.organization_id, p.id::text,
-           format('attempt %s of invoice %s was made at %s, after its pursuit stopped at %s', p.attempt,
-                  i.number, p.attempted_at, c.closed_at)
-    FROM tenant.dunning_cases c
-    JOIN tenant.invoices i ON i.organization_id = c.organization_id AND i.id = c.invoice_id
-    JOIN tenant.payments p ON p.organization_id = c.organization_id AND p.invoice_id = c.invoice_id
-    WHERE c.state = 'stopped' AND p.attempted_at > c.closed_at
-      AND NOT (i.status IN ('void', 'uncollectible') AND p.attempted_at > i.closed_at)
+    LEFT JOIN tenant.dunning_cases c ON c.organization_id = p.organization_id AND c.invoice_id = p.invoice_id
+    WHERE (i.status IN ('void', 'uncollectible') AND p.attempted_at > i.closed_at)
+       OR (c.state = 'stopped' AND p.attempted_at > c.closed_at)
     UNION ALL
     SELECT l.organization_id, l.id::text,
            format('invoice %s charges a period that starts at %s, after the subscription ended at %s',
@@ -325,7 +332,8 @@ _FAMILIES = """
     WHERE e.invoice_id IS NOT NULL AND i.id IS NULL
 """
 
-# I12: retries within the policy, and never earlier than scheduled from the first failure.
+# I12: retries within the policy, never earlier than scheduled from the first failure, and none planned
+# for a card that the bank refused for good.
 _RETRIES = """
     SELECT c.organization_id, c.id::text AS subject,
            CASE WHEN c.retries_done > :retry_attempts
@@ -333,6 +341,8 @@ _RETRIES = """
                 WHEN c.next_attempt_at < c.first_failed_at + (CAST(:delays AS interval[]))[c.retries_done + 1]
                 THEN format('retry %s is set for %s, earlier than the policy', c.retries_done + 1,
                             c.next_attempt_at)
+                WHEN c.next_attempt_at IS NOT NULL AND c.decline_code = ANY(CAST(:hard_codes AS text[]))
+                THEN format('a retry is planned although the bank said %s', c.decline_code)
                 ELSE format('retry %s was made by %s, earlier than the policy', c.retries_done, p.last_at)
            END AS detail
     FROM tenant.dunning_cases c
@@ -342,6 +352,7 @@ _RETRIES = """
     ) p
     WHERE c.retries_done > :retry_attempts
        OR c.next_attempt_at < c.first_failed_at + (CAST(:delays AS interval[]))[c.retries_done + 1]
+       OR (c.next_attempt_at IS NOT NULL AND c.decline_code = ANY(CAST(:hard_codes AS text[])))
        OR (c.retries_done > 0
            AND coalesce(p.last_at < c.first_failed_at + (CAST(:delays AS interval[]))[c.retries_done], true))
 """

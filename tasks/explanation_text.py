@@ -85,8 +85,8 @@ def _cause(told: Mapping[str, Any], currency: str) -> Iterator[str]:
 def _reductions(told: Mapping[str, Any], currency: str) -> Iterator[str]:
     discount, tax = told["discount"], told["tax"]
     if discount["amount_minor"]:
-        part = f"{_money(discount['amount_minor'], currency)} of {_money(discount['of_invoice_minor'], currency)}"
-        yield _row("discount", f"{part}, {discount['rule']}")
+        part, whole = (_money(discount[name], currency) for name in ("amount_minor", "of_invoice_minor"))
+        yield _row("discount", f"{part} of {whole}, {discount['rule']}")
     if tax["amount_minor"]:
         rate = f"{tax['percentage']} %" if tax["percentage"] else "at the rate of the time"
         how = "contained in" if tax["inclusive"] else "on"

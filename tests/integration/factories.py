@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
+from billing.keys import stripe_key
 from billing.metering import Aggregation, UsageFact, aggregate
 from billing.periods import Interval, Period, nth_boundary
 from billing.rating import ChargeModel, ChargeTerms, Tier, rate
@@ -27,7 +28,7 @@ from models.catalog import Meter, PlanCharge, PlanPrice, PlanTier, Product, Prod
 from models.database import Database
 from models.invoice_hash import content_hash
 from models.invoices import Invoice, InvoiceLine, InvoiceSequence, Payment
-from models.ops import UsageBatch
+from models.ops import StripeCall, UsageBatch
 from models.organizations import Organization
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
 from models.usage import UsageRecord
@@ -169,6 +170,17 @@ def catalog(session: Session, *, aggregation: str = "sum", terms: ChargeTerms = 
     return CatalogRows(product, plan, price, meter, terms)
 
 
+def catalog_rows(session: Session) -> CatalogRows:
+    """The catalog that `catalog` wrote, for a second organization."""
+    return CatalogRows(
+        session.query(Product).one(),
+        session.query(ProductPlan).one(),
+        session.query(PlanPrice).one(),
+        session.query(Meter).one(),
+        GRADUATED,
+    )
+
+
 def organization(session: Session, slug: str) -> Organization:
     """An organization on wall time, with a Stripe customer and one card."""
     made = Organization(
@@ -283,7 +295,17 @@ class Subscribed:
             attempted_at=at,
             settled_at=at,
         )
-        self.session.add(payment)
+        intention = StripeCall(
+            organization_id=self.organization_id,
+            operation="pay_invoice",
+            object_id=invoice.stripe_invoice_id,
+            params={},
+            idempotency_key=stripe_key("pay", invoice.id, attempt),
+            state="succeeded" if status == "succeeded" else "declined",
+            created_at=at,
+            resolved_at=at,
+        )
+        self.session.add_all([payment, intention])
         self.session.flush()
         return payment
 

@@ -98,9 +98,9 @@ def test_the_batch_of_another_product_is_not_found(context: Context, quarter: Qu
 def test_days_and_products_sum_up_batches(context: Context, quarter: Quarter, database: TestDatabase) -> None:
     # 23:30 in New York is the next day in UTC.
     database.break_by(
-        "INSERT INTO ops.usage_inbox (id, product_id, body_digest, organization_ids, events, accepted, duplicates, "
-        "received_at, state, attempts) VALUES (gen_random_uuid(), :product, '', '{}', '[]', 500, 0, "
-        "'2026-04-01 23:30:00-04:00', 'queued', 0)",
+        "INSERT INTO ops.usage_inbox (id, product_id, body_digest, organization_ids, events, accepted, "
+        "duplicates, received_at, state, attempts) VALUES (gen_random_uuid(), :product, '', '{}', '[]', 500, "
+        "0, '2026-04-01 23:30:00-04:00', 'queued', 0)",
         product=quarter.product_id,
     )
 

@@ -14,18 +14,17 @@ from sqlalchemy.orm import Session
 from billing.errors import Conflict, InvalidTerms, NotFound
 from billing.rating import rate
 from models.base import new_id
-from models.catalog import Meter, PlanPrice, Product, ProductPlan
 from models.invoices import Invoice, InvoiceLine
 from models.usage import UsageRecord
 from tasks.context import Context
 from tasks.explain import LineReference, explain_line, explain_text, find_line
 from tests.integration.factories import (
     GRADUATED,
-    CatalogRows,
     Quarter,
     TestDatabase,
     acme_with_a_quarter,
     catalog,
+    catalog_rows,
     fresh_database,
     offline_context,
 )
@@ -109,7 +108,7 @@ def test_a_number_that_two_organizations_have_is_refused(
     context: Context, quarter: Quarter, database: TestDatabase
 ) -> None:
     with Session(database.owner) as session, session.begin():
-        acme_with_a_quarter(session, "globex", rows=_catalog_of(session))
+        acme_with_a_quarter(session, "globex", rows=catalog_rows(session))
     database.break_by("UPDATE tenant.invoices SET number = 'ACME-000001' WHERE number = 'GLOBEX-000001'")
 
     with pytest.raises(Conflict):
@@ -172,7 +171,8 @@ def test_discount_and_tax_are_named(context: Context, quarter: Quarter, database
         "WHERE number = 'ACME-000001'"
     )
     database.break_by(
-        "UPDATE tenant.invoice_lines SET discount_minor = 900, tax_minor = 600 WHERE key = 'recurring:2026-02-01'"
+        "UPDATE tenant.invoice_lines SET discount_minor = 900, tax_minor = 600 "
+        "WHERE key = 'recurring:2026-02-01'"
     )
 
     text = explain_text(explain_line(context, *find_line(context, "ACME-000001/1")))
@@ -185,7 +185,7 @@ def test_another_organizations_line_is_not_found(
     context: Context, quarter: Quarter, database: TestDatabase
 ) -> None:
     with Session(database.owner) as session, session.begin():
-        globex = acme_with_a_quarter(session, "globex", rows=_catalog_of(session))
+        globex = acme_with_a_quarter(session, "globex", rows=catalog_rows(session))
     theirs = find_line(context, "ACME-000001/2")
     wrong: list[tuple[UUID, UUID, UUID]] = [
         (globex.organization_id, theirs.invoice_id, theirs.line_id),
@@ -219,17 +219,6 @@ def test_every_aggregation_computes_again(
 
     assert Fraction(found["quantity"]["value"]) == quantity
     assert found["recomputed"] == {"recomputed_minor": minor, "agrees": True, "difference": None}
-
-
-def _catalog_of(session: Session) -> CatalogRows:
-    """The catalog that the first organization was given, for a second one."""
-    return CatalogRows(
-        session.query(Product).one(),
-        session.query(ProductPlan).one(),
-        session.query(PlanPrice).one(),
-        session.query(Meter).one(),
-        GRADUATED,
-    )
 
 
 def _late_january(session: Session, quarter: Quarter, *, quantity: int) -> LineReference:

@@ -1,15 +1,28 @@
 """Each invariant, broken on purpose by somebody who can do what our code cannot, is the one that shows."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import InternalError
 from sqlalchemy.orm import Session
 
 from models.database import Database
 from models.invariants import Breach, check
-from tests.integration.factories import Quarter, TestDatabase, acme_with_a_quarter, fresh_database
+from models.ops import AuditEntry
+from models.organizations import Organization
+from tasks.invariants import check as check_all
+from tasks.invariants import check_hourly, park
+from tests.integration.factories import (
+    Quarter,
+    TestDatabase,
+    acme_with_a_quarter,
+    catalog_rows,
+    fresh_database,
+    offline_context,
+)
 
 WALL = datetime(2026, 4, 3, tzinfo=UTC)
 
@@ -32,9 +45,17 @@ class World:
     def close(self) -> None:
         self._auditor.close()
 
-    def broken_by(self, statement: str, **values: Any) -> list[Breach]:
-        changed = self._database.break_by(statement, organization=self.quarter.organization_id, **values)
-        assert changed == 1, "the test means to break one row"
+    def second_quarter(self, slug: str) -> UUID:
+        """The same quarter for another organization."""
+        with Session(self._database.owner) as session, session.begin():
+            return acme_with_a_quarter(session, slug, rows=catalog_rows(session)).organization_id
+
+    def change(self, statement: str) -> None:
+        values = {"organization": self.quarter.organization_id} if ":organization" in statement else {}
+        assert self._database.break_by(statement, **values) == 1, "the test means to change one row"
+
+    def broken_by(self, statement: str) -> list[Breach]:
+        self.change(statement)
         return self.breaches()
 
     def breaches(self, wall: datetime = WALL) -> list[Breach]:
@@ -59,7 +80,7 @@ _CREDIT = (
 )
 _CASE = (
     "INSERT INTO tenant.dunning_cases (organization_id, id, invoice_id, subscription_id, grace_until_at, "
-    "state, first_failed_at, retries_done, closed_at, next_attempt_at) "
+    "state, first_failed_at, retries_done, closed_at, next_attempt_at, decline_code) "
     "SELECT organization_id, gen_random_uuid(), id, subscription_id, '2026-02-07Z', "
 )
 _FIRST = " FROM tenant.invoices WHERE number = 'ACME-000001'"
@@ -133,9 +154,17 @@ FAULTS = {
         "UPDATE tenant.invoices SET stripe_invoice_id = NULL WHERE number = 'ACME-000003'",
         "invoice ACME-000003 was finalized and has no Stripe invoice",
     ),
-    "I6 an invoice is called paid without a payment": (
-        "UPDATE tenant.payments SET status = 'failed' WHERE stripe_payment_intent_id = 'pi_ACME-000001'",
+    "I6 an invoice is called paid while its payment is unresolved": (
+        "UPDATE tenant.payments SET status = 'unknown' WHERE stripe_payment_intent_id = 'pi_ACME-000001'",
         "invoice ACME-000001 (paid): total 5060, paid 5060, payments of 0",
+    ),
+    "I6 less was taken than the invoice calls paid": (
+        "UPDATE tenant.payments SET amount_minor = 5059 WHERE stripe_payment_intent_id = 'pi_ACME-000001'",
+        "invoice ACME-000001 (paid): total 5060, paid 5060, payments of 5059",
+    ),
+    "I6 money came in on a draft": (
+        "UPDATE tenant.invoices SET status = 'draft', finalized_at = NULL WHERE number = 'ACME-000003'",
+        "invoice ACME-000003 (draft): total 4900, paid 4900, payments of 4900",
     ),
     "I6 more was taken than the invoice says": (
         "UPDATE tenant.payments SET amount_minor = 5061 WHERE stripe_payment_intent_id = 'pi_ACME-000001'",
@@ -147,7 +176,7 @@ FAULTS = {
         "attempt 1 of invoice ACME-000001 was made at 2026-02-01 01:00:00+00, after it was closed",
     ),
     "I7 a card was tried after its pursuit stopped": (
-        f"{_CASE} 'stopped', '2026-01-31Z', 0, '2026-02-01Z', NULL {_FIRST}",
+        f"{_CASE} 'stopped', '2026-01-31Z', 0, '2026-02-01Z', NULL, NULL {_FIRST}",
         "after its pursuit stopped at 2026-02-01",
     ),
     "I7 a period is charged that begins after the end": (
@@ -192,15 +221,19 @@ FAULTS = {
         "a credit entry names an invoice that its organization does not have",
     ),
     "I12 a retry is set too early": (
-        f"{_CASE} 'open', '2026-02-01Z', 0, NULL, '2026-02-01 23:59:59Z' {_FIRST}",
+        f"{_CASE} 'open', '2026-02-01Z', 0, NULL, '2026-02-01 23:59:59Z', NULL {_FIRST}",
         "retry 1 is set for 2026-02-01 23:59:59+00, earlier than the policy",
     ),
     "I12 a retry was made too early": (
-        f"{_CASE} 'recovered', '2026-02-01Z', 1, '2026-02-03Z', NULL {_FIRST}",
+        f"{_CASE} 'recovered', '2026-02-01Z', 1, '2026-02-03Z', NULL, NULL {_FIRST}",
         "retry 1 was made by 2026-02-01 01:00:00+00, earlier than the policy",
     ),
+    "I12 a retry is planned for a stolen card": (
+        f"{_CASE} 'open', '2026-02-01Z', 0, NULL, '2026-02-02Z', 'stolen_card' {_FIRST}",
+        "a retry is planned although the bank said stolen_card",
+    ),
     "I12 more retries than the policy has": (
-        f"{_CASE} 'recovered', '2026-01-01Z', 4, '2026-02-03Z', NULL {_FIRST}",
+        f"{_CASE} 'recovered', '2026-01-01Z', 4, '2026-02-03Z', NULL, NULL {_FIRST}",
         "4 retries where the policy allows 3",
     ),
 }
@@ -220,3 +253,128 @@ def test_a_fault_shows_as_its_own_invariant_and_no_other(world: World, fault: st
     others = {breach.invariant for breach in breaches} - {invariant}
     assert others <= ({"I8"} if invariant in BREAKS_THE_SEAL else set())
     assert {breach.organization_id for breach in found} <= {world.quarter.organization_id, None}
+
+
+# What looks odd and is right: none of these is a breach.
+QUIRKS = {
+    "late usage waits for the next invoice": [
+        "UPDATE tenant.usage_records SET late = true, occurred_at = '2026-03-30Z' WHERE event_id = 'e5'",
+    ],
+    "usage of the running period waits": [
+        "UPDATE tenant.usage_records SET occurred_at = '2026-04-01Z' WHERE event_id = 'e5'",
+    ],
+    "Stripe finalized a cycle without its usage, which is on its way": [
+        "INSERT INTO tenant.invoices (organization_id, id, subscription_id, kind, status, period_start_at, "
+        f"period_end_at, currency, window_closes_at, created_at, {_ZEROS}) "
+        "SELECT organization_id, gen_random_uuid(), subscription_id, 'adjustment', 'draft', period_start_at, "
+        "period_end_at, currency, window_closes_at, created_at, 0, 0, 0, 0, 0, 0, false "
+        "FROM tenant.invoices WHERE number = 'ACME-000003'",
+        "UPDATE tenant.product_subscriptions SET usage_closed_until_at = '2026-03-01Z'",
+    ],
+    "an invoice was paid outside of Stripe": [
+        "UPDATE tenant.payments SET status = 'failed' WHERE stripe_payment_intent_id = 'pi_ACME-000001'",
+    ],
+    "a customer paid on Stripe's page after the pursuit stopped": [
+        f"{_CASE} 'stopped', '2026-01-31Z', 0, '2026-02-01Z', NULL, NULL {_FIRST}",
+        "DELETE FROM ops.stripe_calls WHERE object_id LIKE '%_0'",
+    ],
+    "an attempt at the very instant of the end": [
+        f"{_CASE} 'stopped', '2026-01-31Z', 0, '2026-02-01 01:00:00Z', NULL, NULL {_FIRST}",
+    ],
+    "a retry set for the earliest instant that the policy allows": [
+        f"{_CASE} 'open', '2026-02-01Z', 0, NULL, '2026-02-02Z', 'insufficient_funds' {_FIRST}",
+    ],
+    "a retry made on the day": [
+        f"{_CASE} 'recovered', '2026-01-31 01:00:00Z', 1, '2026-02-01Z', NULL, NULL {_FIRST}",
+    ],
+    "a job within its lease and the sweep's minute": [
+        "INSERT INTO ops.jobs (id, kind, unique_key, due_at, state, attempts, deferrals, lease_until_at) "
+        "VALUES (gen_random_uuid(), 'invoicing.bill', 'b', now(), 'running', 1, 0, '2026-04-02 23:59:01Z')",
+    ],
+    "a dead job, which the admin shows": [
+        "INSERT INTO ops.jobs (id, kind, unique_key, due_at, state, attempts, deferrals) "
+        "VALUES (gen_random_uuid(), 'invoicing.bill', 'b', now(), 'dead', 5, 0)",
+    ],
+    "a batch of this minute": [
+        "UPDATE ops.usage_inbox SET state = 'queued', received_at = '2026-04-02 23:55:01Z'",
+    ],
+    "credit given and used": [
+        f"{_CREDIT}) VALUES (:organization, gen_random_uuid(), 'given', 'USD', 500, 'given', now())",
+        f"{_CREDIT}) VALUES (:organization, gen_random_uuid(), 'spent', 'USD', -500, 'spent', now())",
+    ],
+}
+
+
+@pytest.mark.parametrize("quirk", QUIRKS)
+def test_what_only_looks_wrong_is_no_breach(world: World, quirk: str) -> None:
+    *earlier, last = QUIRKS[quirk]
+    for statement in earlier:
+        world.change(statement)
+
+    assert world.broken_by(last) == []
+
+
+def test_a_breach_parks_its_organization_and_nobody_else(server: TestDatabase, world: World) -> None:
+    globex = world.second_quarter("globex")
+    world.change(
+        "UPDATE tenant.payments SET amount_minor = 5061 WHERE stripe_payment_intent_id = 'pi_ACME-000001'"
+    )
+
+    with offline_context(server, wall=WALL) as context:
+        (parked,) = park(context, check_all(context))
+
+    assert parked == world.quarter.organization_id
+    with Session(server.owner) as session:
+        acme = session.get_one(Organization, parked)
+        assert (acme.parked_at, session.get_one(Organization, globex).parked_at) == (WALL, None)
+        assert acme.parked_reason is not None
+        assert acme.parked_reason.startswith("I6: invoice ACME-000001 (paid): total 5060")
+        (entry,) = session.query(AuditEntry).all()
+        assert (entry.actor, entry.action, entry.object_id) == ("invariants", "park", str(parked))
+
+
+def test_who_is_parked_stays_parked_for_the_first_reason(server: TestDatabase, world: World) -> None:
+    world.change(
+        "UPDATE tenant.payments SET amount_minor = 5061 WHERE stripe_payment_intent_id = 'pi_ACME-000001'"
+    )
+    with offline_context(server, wall=WALL) as context:
+        park(context, check_all(context))
+        world.change("DELETE FROM tenant.usage_records WHERE event_id = 'e2'")
+
+        assert park(context, check_all(context)) == []
+
+    with Session(server.owner) as session:
+        assert str(session.get_one(Organization, world.quarter.organization_id).parked_reason).startswith(
+            "I6"
+        )
+
+
+def test_work_that_is_behind_parks_nobody(server: TestDatabase, world: World) -> None:
+    world.change("UPDATE ops.usage_inbox SET state = 'dead'")
+
+    with offline_context(server, wall=WALL) as context:
+        breaches = check_all(context)
+        assert [breach.invariant for breach in breaches] == ["I9"]
+        assert park(context, breaches) == []
+
+
+def test_the_check_runs_once_an_hour_and_alerts(
+    server: TestDatabase, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.change(
+        "UPDATE tenant.payments SET amount_minor = 5061 WHERE stripe_payment_intent_id = 'pi_ACME-000001'"
+    )
+    for minutes, alerts in [(0, 2), (5, 0), (55, 0), (60, 1)]:
+        caplog.clear()
+        with offline_context(server, wall=WALL + timedelta(minutes=minutes)) as context:
+            check_hourly(context)
+        assert len([record for record in caplog.records if "ALERT" in record.message]) == alerts, minutes
+
+
+def test_the_auditor_cannot_write(server: TestDatabase, world: World) -> None:
+    with (
+        offline_context(server, wall=WALL) as context,
+        pytest.raises(InternalError, match="read-only"),
+        context.auditor.system() as session,
+    ):
+        session.execute(text("UPDATE tenant.payments SET amount_minor = 0"))

@@ -268,7 +268,8 @@ def test_an_open_invoice_must_not_collect_itself(
     context: Context, stripe: StripeDouble, database: TestDatabase
 ) -> None:
     database.break_by(
-        "UPDATE tenant.invoices SET status = 'open', paid_minor = 0, paid_at = NULL WHERE number = 'ACME-000001'"
+        "UPDATE tenant.invoices SET status = 'open', paid_minor = 0, paid_at = NULL "
+        "WHERE number = 'ACME-000001'"
     )
     database.break_by(
         "UPDATE tenant.payments SET status = 'failed' WHERE stripe_payment_intent_id = 'pi_ACME-000001'"

@@ -24,7 +24,7 @@ from .items import (
 from .proration import share_left
 
 TRIAL_NOTICE_S = 3 * DAY
-MAX_SUBSCRIPTIONS_ON_A_CLOCK = 3
+MAX_SUBSCRIPTIONS_PER_CUSTOMER_ON_A_CLOCK = 3
 
 
 def create(world: World, params: dict[str, Any]) -> Doc:
@@ -35,6 +35,7 @@ def create(world: World, params: dict[str, Any]) -> Doc:
     customer = world.tx.get("customer", params["customer"], param="customer")
     now = world.now_of(customer)
     currency = _currency(world, customer, params)
+    _refuse_crowd(world, customer)
     subscription = _new_subscription(world, customer, params, currency, now)
     _set_trial(subscription, params, now)
     world.tx.add(subscription)
@@ -50,6 +51,15 @@ def create(world: World, params: dict[str, Any]) -> Doc:
     if subscription["cancel_at"]:
         world.tx.set_timer(subscription["cancel_at"], clock_of(subscription), "cancel_at", subscription["id"])
     return subscription
+
+
+def _refuse_crowd(world: World, customer: Doc) -> None:
+    """Raises: ApiError 400 when a customer on a test clock has its three subscriptions already."""
+    if customer["test_clock"] is None:
+        return
+    mine = world.tx.select("subscription", customer=customer["id"])
+    if sum(doc["status"] not in ENDED for doc in mine) >= MAX_SUBSCRIPTIONS_PER_CUSTOMER_ON_A_CLOCK:
+        raise invalid("A customer on a test clock can have at most 3 subscriptions.", param="customer")
 
 
 def _currency(world: World, customer: Doc, params: dict[str, Any]) -> str:
@@ -73,33 +83,19 @@ def _currency(world: World, customer: Doc, params: dict[str, Any]) -> str:
 
 def _new_subscription(world: World, customer: Doc, params: dict[str, Any], currency: str, now: int) -> Doc:
     method = params.get("default_payment_method")
-    mode = params.get("billing_mode") or {"type": "flexible"}
-    flexible = mode["type"] == "flexible"
-    empty = (
-        "application application_fee_percent billing_cycle_anchor_config "
-        "billing_thresholds cancel_at canceled_at "
-        "customer_account default_source ended_at latest_invoice "
-        "next_pending_invoice_item_invoice on_behalf_of "
-        "pause_collection pending_invoice_item_interval pending_setup_intent "
-        "pending_update schedule status_details "
-        "transfer_data trial_end trial_start"
-    )
+    if method:
+        method = wallet.attached_method(world, method, customer, param="default_payment_method")
     settings = {
         "payment_method_options": None,
         "payment_method_types": None,
         "save_default_payment_method": "off",
     }
-    settings |= params.get("payment_settings") or {}
-    subscription: Doc = dict.fromkeys(empty.split()) | {
+    subscription: Doc = dict.fromkeys(_NULL_AT_FIRST) | {
         "id": new_id("subscription"),
         "object": "subscription",
         "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
         "billing_cycle_anchor": now,
-        "billing_mode": {
-            "flexible": (mode.get("flexible") or {"proration_discounts": "included"}) if flexible else None,
-            "type": mode["type"],
-            "updated_at": None,
-        },
+        "billing_mode": _billing_mode(params),
         "billing_schedules": [],
         "cancel_at_period_end": False,
         "cancellation_details": {"comment": None, "feedback": None, "reason": None},
@@ -108,18 +104,14 @@ def _new_subscription(world: World, customer: Doc, params: dict[str, Any], curre
         "currency": currency,
         "customer": customer["id"],
         "days_until_due": params.get("days_until_due"),
-        "default_payment_method": wallet.attached_method(
-            world, method, customer, param="default_payment_method"
-        )
-        if method
-        else None,
+        "default_payment_method": method or None,
         "description": params.get("description"),
         "discounts": [],
         "invoice_settings": {"account_tax_ids": None, "issuer": {"account": None, "type": "self"}},
         "livemode": False,
         "managed_payments": {"enabled": False},
         "metadata": params.get("metadata") or {},
-        "payment_settings": settings,
+        "payment_settings": settings | (params.get("payment_settings") or {}),
         "start_date": now,
         "status": "active",
         "test_clock": clock_of(customer),
@@ -132,6 +124,39 @@ def _new_subscription(world: World, customer: Doc, params: dict[str, Any], curre
             "Missing required param: days_until_due.", param="days_until_due", code="parameter_missing"
         )
     return subscription
+
+
+_NULL_AT_FIRST = (
+    "application",
+    "application_fee_percent",
+    "billing_cycle_anchor_config",
+    "billing_thresholds",
+    "cancel_at",
+    "canceled_at",
+    "customer_account",
+    "default_source",
+    "ended_at",
+    "latest_invoice",
+    "next_pending_invoice_item_invoice",
+    "on_behalf_of",
+    "pause_collection",
+    "pending_invoice_item_interval",
+    "pending_setup_intent",
+    "pending_update",
+    "schedule",
+    "status_details",
+    "transfer_data",
+    "trial_end",
+    "trial_start",
+)
+
+
+def _billing_mode(params: dict[str, Any]) -> Doc:
+    mode = params.get("billing_mode") or {"type": "flexible"}
+    if mode["type"] == "classic":
+        return {"flexible": None, "type": "classic", "updated_at": None}
+    flexible = {"proration_discounts": "included"} | (mode.get("flexible") or {})
+    return {"flexible": flexible, "type": "flexible", "updated_at": None}
 
 
 def _trial_settings(params: dict[str, Any]) -> Doc:

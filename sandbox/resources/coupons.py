@@ -1,7 +1,7 @@
 """Coupons."""
 
 from .. import Doc
-from ..errors import invalid
+from ..errors import invalid, missing
 from ..forms import DECIMAL, HASH, INT, STR, Shape
 from ..ids import new_id
 from ..pagination import page_of
@@ -70,14 +70,21 @@ def create_coupon(call: Call) -> Doc:
     return coupon
 
 
+def _live(call: Call) -> Doc:
+    coupon = call.world.tx.get("coupon", call.ids[0])
+    if coupon.get("_gone"):
+        raise missing("coupon", coupon["id"])
+    return coupon
+
+
 @api.on("GET", "/v1/coupons/{id}")
 def retrieve_coupon(call: Call) -> Doc:
-    return call.world.tx.get("coupon", call.ids[0])
+    return _live(call)
 
 
 @api.on("POST", "/v1/coupons/{id}", {"metadata": HASH, "name": STR})
 def update_coupon(call: Call) -> Doc:
-    coupon = call.world.tx.get("coupon", call.ids[0])
+    coupon = _live(call)
     with call.world.changing(coupon, "coupon.updated"):
         update_plain(coupon, call.params, ["name"])
     return coupon
@@ -86,12 +93,13 @@ def update_coupon(call: Call) -> Doc:
 @api.on("DELETE", "/v1/coupons/{id}")
 def delete_coupon(call: Call) -> Doc:
     """Deleting keeps the discounts that were already given: the coupon is only no longer valid."""
-    coupon = call.world.tx.get("coupon", call.ids[0])
-    coupon["valid"] = False
+    coupon = _live(call)
+    coupon |= {"valid": False, "_gone": True}
     call.world.emit("coupon.deleted", coupon)
     return deleted(coupon)
 
 
 @api.on("GET", "/v1/coupons", {**LISTING, "created": CREATED})
 def list_coupons(call: Call) -> Page:
-    return page_of(call, "coupon", "/v1/coupons")
+    page = page_of(call, "coupon", "/v1/coupons")
+    return Page(page.url, f"{page.where} AND json_extract(doc, '$._gone') IS NULL", page.values)

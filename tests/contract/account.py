@@ -39,6 +39,7 @@ class Account:
         self._run = uuid.uuid4().hex[:12]
         self._numbers = itertools.count(1)
         self._judged: set[str] = set()
+        self.clock_ids: set[str] = set()
 
     @property
     def is_sandbox(self) -> bool:
@@ -140,7 +141,11 @@ def stripe_account() -> Iterator[Account]:
         pytest.skip("STRIPE_TEST_KEY is not set")
     assert key.startswith(("sk_test_", "rk_test_")), "STRIPE_TEST_KEY must be a test-mode key"
     door = StripeGateway(key, api_base=None, wall=lambda: datetime.now(UTC), limiter=None)
-    yield Account(door, base=None, patience_s=240)
+    account = Account(door, base=None, patience_s=240)
+    yield account
+    # An account holds a limited number of clocks; a clock takes its customers and their subscriptions with it.
+    for clock_id in account.clock_ids:
+        door.send(requests.delete_test_clock(clock_id), account.key("tidy"))
 
 
 def _answers(url: str) -> bool:
@@ -158,6 +163,7 @@ class Clocked:
         self.account = account
         clock = account.send(requests.create_test_clock(account.now, "contract"))
         self.clock_id: str = clock["id"]
+        account.clock_ids.add(self.clock_id)
         customer = account.send(
             requests.create_customer("o-1", "Acme (Pty) Ltd", "billing@acme.example", self.clock_id)
         )

@@ -98,6 +98,8 @@ def spawn(service: Service) -> Child:
             cwd=service.cwd,
             env=dict(service.environ),
             start_new_session=True,
+            # Root's state directory may be passed through, for Postgres's user: so no file may be read.
+            umask=0o077,
         )
     finally:
         os.close(descriptor)

@@ -24,7 +24,7 @@ LAUNCH = PROJECT / "tests" / "faults" / "launcher" / "launch.py"
 
 @pytest.fixture
 def state_dir(tmp_path: Path) -> Iterator[Path]:
-    """A state directory; what it keeps elsewhere (for root's Postgres) is removed, for a killed launcher cannot."""
+    """A state directory; what it keeps elsewhere for root's Postgres, a killed launcher cannot remove."""
     yield tmp_path / "state"
     eventually(lambda: not is_locked(tmp_path / "state"), "the warden's end")
     clean(tmp_path)

@@ -4,7 +4,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -15,10 +15,12 @@ from cli.local.clean import clean
 from cli.local.environment import running_environment
 from cli.local.errors import ServiceDied, StackError
 from cli.local.stack import LocalStack, Profile
-from tests.faults.processes import descendants, eventually
+from tests.faults.processes import Seen, descendants, eventually
 
 _WEB = """
-import http.server, os
+import http.server, os, pathlib
+
+pathlib.Path(os.environ["STATE_DIR"], "written-by-web").touch()
 
 class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -30,9 +32,18 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Ready).serve_fore
 
 
 @pytest.fixture
+def already() -> set[Seen]:
+    """What runs below us before the test: the servers of other tests, say."""
+    return descendants(os.getpid())
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project folder whose Procfile a test may rewrite."""
-    root = tmp_path / "project with spaces"
+    return make_project(tmp_path / "project with spaces")
+
+
+def make_project(root: Path) -> Path:
     root.mkdir()
     (root / "web.py").write_text(_WEB)
     (root / "Procfile").write_text("web: python web.py\n")
@@ -65,22 +76,26 @@ def start_and_wait(stack: LocalStack, timeout_s: float) -> None:
         stack.wait_ready(timeout_s)
 
 
-def test_a_process_that_dies_while_starting_fails_the_start_with_its_last_words(project: Path) -> None:
+def test_a_process_that_dies_while_starting_fails_the_start_with_its_last_words(
+    project: Path, already: set[Seen]
+) -> None:
     (project / "Procfile").write_text("beat: python -c \"import sys; sys.exit('no schedule here')\"\n")
     with pytest.raises(ServiceDied, match="beat ended with exit code 1") as failure:
         start_and_wait(stack_of(project), 20)
     assert str(failure.value).endswith("no schedule here")
-    assert not descendants(os.getpid())
+    assert descendants(os.getpid()) <= already
 
 
-def test_a_process_that_never_gets_ready_fails_the_start_with_its_last_answer(project: Path) -> None:
+def test_a_process_that_never_gets_ready_fails_the_start_with_its_last_answer(
+    project: Path, already: set[Seen]
+) -> None:
     (project / "web.py").write_text(_WEB.replace("send_response(200)", "send_response(503)"))
     with pytest.raises(StackError, match=r"web was not ready after .*HTTP 503"):
         start_and_wait(stack_of(project), 1.5)
-    assert not descendants(os.getpid())
+    assert descendants(os.getpid()) <= already
 
 
-def test_a_failed_migration_stops_what_had_started(project: Path) -> None:
+def test_a_failed_migration_stops_what_had_started(project: Path, already: set[Seen]) -> None:
     def refuse(owner_url: str, app_password: str | None, auditor_password: str | None) -> None:
         with psycopg.connect(owner_url) as connection:
             connection.execute("SELECT 1 / 0")
@@ -89,14 +104,14 @@ def test_a_failed_migration_stops_what_had_started(project: Path) -> None:
     stack.migrate = refuse
     with pytest.raises(psycopg.errors.DivisionByZero), stack:
         pass
-    assert not descendants(os.getpid())
+    assert descendants(os.getpid()) <= already
 
 
-def test_a_program_that_does_not_exist_is_named(project: Path) -> None:
+def test_a_program_that_does_not_exist_is_named(project: Path, already: set[Seen]) -> None:
     (project / "Procfile").write_text("web: no-such-program\n")
     with pytest.raises(StackError, match="`no-such-program`"), stack_of(project):
         pass
-    assert not descendants(os.getpid())
+    assert descendants(os.getpid()) <= already
 
 
 def test_taken_ports_are_replaced_and_told(project: Path) -> None:
@@ -155,49 +170,54 @@ def test_a_given_role_that_cannot_create_roles_needs_the_other_urls_beside_it(pr
             pass
 
 
-def test_secrets_stand_on_no_command_line_and_in_no_log(project: Path) -> None:
-    with stack_of(project) as stack:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """One stack for the tests that only look at it."""
+    with stack_of(make_project(tmp_path_factory.mktemp("running") / "project with spaces")) as stack:
         stack.wait_ready(20)
-        shown = "\n".join(seen.command for seen in descendants(os.getpid()))
-        logged = "\n".join(log.read_text() for log in (stack.state_dir / "logs").iterdir())
-        secrets = (stack.state_dir / "secrets.json").read_text().split('"')[3::4]
+        yield stack
+
+
+def test_secrets_stand_on_no_command_line_and_in_no_log(running: LocalStack) -> None:
+    shown = "\n".join(seen.command for seen in descendants(os.getpid()))
+    logged = "\n".join(log.read_text() for log in (running.state_dir / "logs").iterdir())
+    secrets = (running.state_dir / "secrets.json").read_text().split('"')[3::4]
     assert len(secrets) >= 10
     for secret in secrets:
         assert secret not in shown
         assert secret not in logged
 
 
-def test_only_their_owner_may_look_into_state_and_logs(project: Path) -> None:
-    with stack_of(project) as stack:
-        state = stack.state_dir
-        for private in (state / "secrets.json", state / "environment.json", state / "logs" / "web.log"):
-            assert stat.S_IMODE(private.stat().st_mode) == 0o600
-        assert stat.S_IMODE((state / "logs").stat().st_mode) == 0o700
-        # As root the folder may be passed through, for Postgres's user; nobody may list it.
-        assert stat.S_IMODE(state.stat().st_mode) in (0o700, 0o711)
+def test_only_their_owner_may_look_into_state_and_logs(running: LocalStack) -> None:
+    state = running.state_dir
+    files = [path for path in state.rglob("*") if path.is_file()]
+    names = {path.name for path in files}
+    assert {"secrets.json", "environment.json", "web.log", "written-by-web"} <= names
+    assert [path for path in files if path.stat().st_mode & 0o077] == []
+    assert stat.S_IMODE((state / "logs").stat().st_mode) == 0o700
+    # As root the folder may be passed through, for Postgres's user; nobody may list it.
+    assert stat.S_IMODE(state.stat().st_mode) in (0o700, 0o711)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
-def test_postgres_never_runs_as_root(project: Path) -> None:
-    with stack_of(project) as stack:
-        postmaster = stack.pid("postgres")
-        users = {seen.user for seen in descendants(os.getpid()) if postmaster in (seen.pid, seen.parent)}
+def test_postgres_never_runs_as_root(running: LocalStack) -> None:
+    postmaster = running.pid("postgres")
+    users = {seen.user for seen in descendants(os.getpid()) if postmaster in (seen.pid, seen.parent)}
     assert users
     assert "root" not in users
 
 
-def test_the_owner_is_no_superuser_and_its_url_reaches_no_process(project: Path) -> None:
-    with stack_of(project) as stack:
-        with psycopg.connect(stack.environment["DATABASE_OWNER_URL"]) as connection:
-            row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
-        environ = _environ_of(stack.pid("web"))
+def test_the_owner_is_no_superuser_and_its_url_reaches_no_process(running: LocalStack) -> None:
+    with psycopg.connect(running.environment["DATABASE_OWNER_URL"]) as connection:
+        row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
     assert row == (False,)
+    environ = _environ_of(running.pid("web"))
     assert "DATABASE_URL=" in environ
     assert "DATABASE_OWNER_URL=" not in environ
 
 
-def test_the_application_may_not_administer_the_broker(project: Path) -> None:
-    with stack_of(project) as stack, redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
+def test_the_application_may_not_administer_the_broker(running: LocalStack) -> None:
+    with redis.Redis.from_url(running.environment["REDIS_URL"]) as client:
         assert client.ping()
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.flushall()

@@ -143,7 +143,7 @@ def stripe_account() -> Iterator[Account]:
     door = StripeGateway(key, api_base=None, wall=lambda: datetime.now(UTC), limiter=None)
     account = Account(door, base=None, patience_s=240)
     yield account
-    # An account holds a limited number of clocks; a clock takes its customers and their subscriptions with it.
+    # An account holds a limited number of clocks; a clock takes all that is on it with it.
     for clock_id in account.clock_ids:
         door.send(requests.delete_test_clock(clock_id), account.key("tidy"))
 

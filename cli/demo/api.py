@@ -47,6 +47,10 @@ class Api:
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
         self._key = key
 
+    def close(self) -> None:
+        """Close the connection; a later request opens it again."""
+        self._connection.close()
+
     def get(self, path: str) -> Any:
         """The content of a 200. Raises ApiRefusal."""
         return self._expect("GET", path, self.send("GET", path))

@@ -24,7 +24,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         stack.wait_ready(90)
         with opened(stack.environment) as context:
             prepare(context, stack.environment)
-            yield World.of(stack, context)
+            world = World.of(stack, context)
+            yield world
+            world.admin.close()
+            world.product.close()
 
 
 @pytest.fixture

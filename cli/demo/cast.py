@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
 
 from billing.periods import Interval, nth_boundary
 
@@ -47,6 +48,30 @@ class Purchase:
     trial_days: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What the price list says of runs: up to this many, so much each (minor units); None is no end.
+
+    Written down a second time here on purpose: the summary checks the invoices against it.
+    """
+
+    bands: tuple[tuple[int | None, Fraction], ...]
+
+    def charge(self, runs: int) -> int:
+        """The price of one period's runs, in whole minor units, half rounded up."""
+        exact, below = Fraction(0), 0
+        for up_to, price in self.bands:
+            within = (runs if up_to is None else min(runs, up_to)) - below
+            exact += max(within, 0) * price
+            below = up_to or runs
+        return int(exact + Fraction(1, 2))
+
+
+_STARTER_USD = Tariff(((1_000, Fraction(0)), (None, Fraction(2))))
+_STARTER_ZAR = Tariff(((1_000, Fraction(0)), (None, Fraction(35))))
+_PROFESSIONAL_USD = Tariff(((10_000, Fraction(0)), (100_000, Fraction(3, 2)), (None, Fraction(1))))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One organization of the cast.
@@ -62,6 +87,7 @@ class Member:
     currency: str
     country: str
     purchases: tuple[Purchase, ...]
+    tariff: Tariff
     weight: int
     most_runs: int
     story: str
@@ -70,6 +96,10 @@ class Member:
     ended_at: datetime | None = None
     silent: tuple[datetime, datetime] | None = None
     acts: tuple[Act, ...] = ()
+
+    def charge(self, end_at: datetime, runs: int) -> int:
+        """What the runs of the period that ends then must cost; those in the trial cost nothing."""
+        return 0 if START < self.anchor == end_at else self.tariff.charge(runs)
 
     def boundaries(self) -> tuple[datetime, ...]:
         """The ends of its usage periods up to the demo's end, in sequence; the last may be its own end."""
@@ -102,6 +132,7 @@ ACME = Member(
     currency="USD",
     country="US",
     purchases=(Purchase(plan="autoflow-professional"), Purchase(plan="teamspace-professional", quantity=8)),
+    tariff=_PROFESSIONAL_USD,
     weight=58,
     most_runs=10,
     story="healthy: AutoFlow Professional by usage, TeamSpace Professional for 8 seats",
@@ -114,6 +145,7 @@ KAROO = Member(
     currency="ZAR",
     country="ZA",
     purchases=(Purchase(bundle="starter", trial_days=_TRIAL_DAYS),),
+    tariff=_STARTER_ZAR,
     weight=14,
     most_runs=2,
     story="Starter bundle in rand, 14 days of trial, 15 % VAT",
@@ -131,6 +163,7 @@ FYNBOS = Member(
     currency="USD",
     country="ZA",
     purchases=(Purchase(plan="autoflow-starter"),),
+    tariff=_STARTER_USD,
     weight=14,
     most_runs=3,
     story="its card fails on renewal: three retries, grace, suspension, a new card, recovery",
@@ -154,6 +187,7 @@ BAOBAB = Member(
     currency="USD",
     country="KE",
     purchases=(Purchase(plan="autoflow-professional"),),
+    tariff=_PROFESSIONAL_USD,
     weight=14,
     most_runs=6,
     story="cancels in mid-period with usage still to bill",

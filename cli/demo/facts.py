@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,8 +15,9 @@ from models.accounts import ProductDayAccounts
 from models.invariants import Breach
 from models.invoices import DunningCase, DunningStep
 from models.ops import Job, ReconciliationRun, UsageBatch, WebhookEvent
-from tasks import accounts, documents, explain, invariants, reconciliation
+from tasks import accounts, documents, invariants, reconciliation
 from tasks.context import Context
+from tasks.explain import explain_line, explain_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,14 @@ class Dunning:
 class Explained:
     """One invoice line, explained and computed again."""
 
+    organization: str
     invoice: str
     position: int
     kind: str
+    period_end_at: datetime
+    # Of a metered line: the whole period's quantity, as known when the line was made.
+    quantity: Fraction
+    amount_minor: int
     agrees: bool
     text: str
 
@@ -108,23 +115,29 @@ def _dunning(context: Context, played: Played) -> list[Dunning]:
 
 
 def _explained(context: Context, played: Played, invoices: Sequence[dict[str, Any]]) -> list[Explained]:
+    """Every line of every invoice, in the sequence of the invoices."""
+    organization_id = UUID(played.organization_id)
     return [
-        _explain(context, UUID(played.organization_id), invoice, position, line)
+        _explain(
+            played.member.slug, explain_line(context, organization_id, UUID(invoice["id"]), UUID(line["id"]))
+        )
         for invoice in invoices
-        for position, line in enumerate(invoice["lines"], start=1)
+        for line in invoice["lines"]
     ]
 
 
-def _explain(
-    context: Context, organization_id: UUID, invoice: dict[str, Any], position: int, line: dict[str, Any]
-) -> Explained:
-    found = explain.explain_line(context, organization_id, UUID(invoice["id"]), UUID(line["id"]), page_size=3)
+def _explain(slug: str, found: dict[str, Any]) -> Explained:
+    line = found["line"]
     return Explained(
-        invoice=str(invoice["number"]),
-        position=position,
+        organization=slug,
+        invoice=str(found["invoice"]["number"]),
+        position=line["position"],
         kind=line["kind"],
+        period_end_at=datetime.fromisoformat(line["period"]["end_at"]),
+        quantity=Fraction(found["quantity"]["value"]),
+        amount_minor=line["amount_minor"],
         agrees=bool(found["recomputed"]["agrees"]),
-        text=explain.explain_text(found),
+        text=explain_text(found),
     )
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
-from typing import Any
+from itertools import zip_longest
 
 from cli.demo.cast import Member
 from cli.demo.facts import Facts
@@ -25,7 +26,7 @@ def judge(facts: Facts, played: Sequence[Played], recording: Recording) -> list[
     return [
         _answers(played, recording),
         _accounts(facts, recording),
-        _quantities(facts, played, recording),
+        _usage_charged(facts, played, recording),
         _access(played),
         _invoiced(facts, played),
         _settled(facts),
@@ -83,21 +84,31 @@ def _written(accounts: Accounts) -> str:
     )
 
 
-def _quantities(facts: Facts, played: Sequence[Played], recording: Recording) -> Finding:
-    """The metered quantity on the invoices of each organization against the generator's own sum."""
-    wrong = []
-    for one in played:
-        expected = sum(period.quantity for period in recording.expected[one.member.slug].periods)
-        seen = sum((_metered(invoice) for invoice in facts.invoices[one.member.slug]), start=Fraction(0))
-        if seen != expected:
-            wrong.append(f"{one.member.slug}: {seen} instead of {expected}")
-    return _finding("metered quantities on invoices", wrong, "organizations differ from the generator")
+def _metered(facts: Facts, recording: Recording, member: Member) -> list[str]:
+    """What differs, period by period, from the generator's own sum and the price list's price for it."""
+    quantities: dict[datetime, Fraction] = {}
+    amounts: dict[datetime, int] = {}
+    for line in facts.explained:
+        if line.organization == member.slug and line.kind in ("usage", "adjustment"):
+            # The latest line of a period knows all of it; the amounts of all its lines add up.
+            quantities[line.period_end_at] = line.quantity
+            amounts[line.period_end_at] = amounts.get(line.period_end_at, 0) + line.amount_minor
+    seen = [(end, quantity, amounts[end]) for end, quantity in sorted(quantities.items())]
+    expected = [
+        (period.end_at, Fraction(period.quantity), member.charge(period.end_at, period.quantity))
+        for period in recording.expected[member.slug].periods
+    ]
+    return [f"{member.slug}: {a} instead of {b}" for a, b in zip_longest(seen, expected) if a != b]
 
 
-def _metered(invoice: dict[str, Any]) -> Fraction:
-    kinds = ("usage", "adjustment")
-    return sum(
-        (Fraction(line["quantity"]) for line in invoice["lines"] if line["kind"] in kinds), Fraction(0)
+def _usage_charged(facts: Facts, played: Sequence[Played], recording: Recording) -> Finding:
+    wrong = [sentence for one in played for sentence in _metered(facts, recording, one.member)]
+    finding = _finding("usage charged", wrong, "differ")
+    count = sum(len(recording.expected[one.member.slug].periods) for one in played)
+    return Finding(
+        finding.title,
+        finding.holds,
+        f"quantity and price of {count} periods by a second count, {finding.detail}",
     )
 
 

@@ -57,7 +57,8 @@ def _show_noise(console: Console, recording: Recording) -> None:
     console.print(
         f"Waiting: events of the periods that still run. Among the rated {late:,} came after their period's "
         f"invoice and stand on the next one as adjustments. Quarantined: {conflicts} copies that contradict "
-        f"the first, {after_end} events after a subscription's end. {refused} broken POSTs were refused whole.\n",
+        f"the first, {after_end} events after a subscription's end. {refused} broken POSTs were "
+        f"refused whole.\n",
         style="dim",
         highlight=False,
     )

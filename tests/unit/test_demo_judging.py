@@ -3,14 +3,15 @@
 import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.demo.cast import CAST, Member
+from cli.demo.cast import ACME, CAST, Member
 from cli.demo.facts import Dunning, Explained, Facts
-from cli.demo.generator import Expectation, Recording, record
+from cli.demo.generator import Expectation, PeriodUsage, Recording, record
 from cli.demo.judging import judge
 from cli.demo.player import Played
 from models.accounts import ProductDayAccounts
@@ -55,7 +56,7 @@ def facts(recording: Recording, tmp_path: Path) -> Facts:
         ],
         invoices=invoices,
         dunning=[Dunning("fynbos-labs", "recovered", 3, ())],
-        explained=[Explained("X-000001", 1, "usage", agrees=True, text="")],
+        explained=[line for member in CAST for line in lines_of(member, recording.expected[member.slug])],
         run=ReconciliationRun(started_at=datetime(2026, 9, 1, tzinfo=UTC), compared={}, differences=[]),
         breaches=[],
         documents=documents,
@@ -68,19 +69,41 @@ def facts(recording: Recording, tmp_path: Path) -> Facts:
 def invoices_of(member: Member, expectation: Expectation) -> list[dict[str, Any]]:
     made = []
     for _ in member.purchases:
-        made.append(invoice("first", member.anchor, []))
+        made.append(invoice("first", member.anchor))
         for period in expectation.periods:
             kind = "final" if period.end_at == member.ended_at else "cycle"
-            made.append(invoice(kind, period.end_at, []))
-    usage = [{"kind": "usage", "quantity": str(period.quantity)} for period in expectation.periods]
-    made[-1]["lines"] = [*usage, {"kind": "recurring", "quantity": "1"}]
+            made.append(invoice(kind, period.end_at))
     return made
 
 
-def invoice(kind: str, end: datetime, lines: list[dict[str, Any]]) -> dict[str, Any]:
-    figures = {"paid_minor": 100, "total_minor": 100}
-    shape = {"id": "i", "number": "X-1", "kind": kind, "status": "paid", "lines": lines}
-    return shape | figures | {"period_end_at": end.isoformat()}
+def invoice(kind: str, end: datetime) -> dict[str, Any]:
+    figures = {"paid_minor": 100, "total_minor": 100, "period_end_at": end.isoformat()}
+    return {"id": "i", "number": "X-1", "kind": kind, "status": "paid"} | figures
+
+
+def lines_of(member: Member, expectation: Expectation) -> list[Explained]:
+    """A usage line for each period, made before the last run was known, and the adjustment for that."""
+    lines = []
+    for period in expectation.periods:
+        before = member.charge(period.end_at, period.quantity - 1)
+        late = member.charge(period.end_at, period.quantity) - before
+        lines.append(line(member, "usage", period, -1, before))
+        lines.append(line(member, "adjustment", period, 0, late))
+    return lines
+
+
+def line(member: Member, kind: str, period: PeriodUsage, off: int, minor: int) -> Explained:
+    return Explained(
+        organization=member.slug,
+        invoice="X-1",
+        position=1,
+        kind=kind,
+        period_end_at=period.end_at,
+        quantity=Fraction(period.quantity + off),
+        amount_minor=minor,
+        agrees=True,
+        text="",
+    )
 
 
 def no_longer(facts: Facts, played: list[Played], recording: Recording) -> list[str]:
@@ -101,9 +124,17 @@ def a_batch_left_over(facts: Facts, _: list[Played]) -> Facts:
 
 
 def an_event_billed_twice(facts: Facts, _: list[Played]) -> Facts:
-    lines = facts.invoices["acme-robotics"][-1]["lines"]
-    lines[0]["quantity"] = str(int(lines[0]["quantity"]) + 1)
-    return facts
+    last = dataclasses.replace(facts.explained[-1], quantity=facts.explained[-1].quantity + 1)
+    return dataclasses.replace(facts, explained=[*facts.explained[:-1], last])
+
+
+def a_price_off_by_one(facts: Facts, _: list[Played]) -> Facts:
+    first = dataclasses.replace(facts.explained[0], amount_minor=facts.explained[0].amount_minor + 1)
+    return dataclasses.replace(facts, explained=[first, *facts.explained[1:]])
+
+
+def a_period_without_usage_line(facts: Facts, _: list[Played]) -> Facts:
+    return dataclasses.replace(facts, explained=facts.explained[:-2])
 
 
 def access_kept(_facts: Facts, played: list[Played]) -> Facts:
@@ -128,7 +159,9 @@ def nobody_dunned(facts: Facts, _: list[Played]) -> Facts:
 
 
 def a_line_that_differs(facts: Facts, _: list[Played]) -> Facts:
-    return dataclasses.replace(facts, explained=[dataclasses.replace(facts.explained[0], agrees=False)])
+    return dataclasses.replace(
+        facts, explained=[dataclasses.replace(facts.explained[0], agrees=False), *facts.explained[1:]]
+    )
 
 
 def a_difference(facts: Facts, _: list[Played]) -> Facts:
@@ -164,7 +197,9 @@ def a_broken_post_taken(facts: Facts, played: list[Played]) -> Facts:
     [
         (one_event_lost, "usage accounts"),
         (a_batch_left_over, "usage accounts"),
-        (an_event_billed_twice, "metered quantities on invoices"),
+        (an_event_billed_twice, "usage charged"),
+        (a_price_off_by_one, "usage charged"),
+        (a_period_without_usage_line, "usage charged"),
         (access_kept, "access as the products are told"),
         (an_invoice_missing, "one invoice for each period"),
         (an_invoice_open, "invoices paid"),
@@ -182,3 +217,11 @@ def test_one_thing_wrong_is_one_no(
     damage: Break, title: str, facts: Facts, played: list[Played], recording: Recording
 ) -> None:
     assert no_longer(damage(facts, played), played, recording) == [title]
+
+
+@pytest.mark.parametrize(
+    ("runs", "minor"),
+    [(0, 0), (10_000, 0), (10_001, 2), (10_002, 3), (100_000, 135_000), (103_051, 138_051)],
+)
+def test_the_second_price_list_of_professional(runs: int, minor: int) -> None:
+    assert ACME.tariff.charge(runs) == minor

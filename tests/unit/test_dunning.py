@@ -65,6 +65,8 @@ def test_the_reason_is_the_code_that_decided() -> None:
 def test_more_attempts_than_the_schedule_names_go_on_with_its_last_gap() -> None:
     policy = DunningPolicy(retry_attempts=5)
     assert [policy.retry_delay(done).days for done in range(5)] == [1, 3, 5, 7, 9]
+    pair = DunningPolicy(retry_attempts=4, retry_after=(timedelta(days=1), timedelta(days=2)))
+    assert [pair.retry_delay(done).days for done in range(4)] == [1, 2, 3, 4]
     single = DunningPolicy(retry_attempts=3, retry_after=(timedelta(days=2),))
     assert [single.retry_delay(done).days for done in range(3)] == [2, 4, 6]
 

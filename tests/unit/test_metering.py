@@ -91,6 +91,7 @@ def test_texts_have_1_to_255_storable_characters(field: str, value: object) -> N
 
 
 def test_the_longest_and_strangest_texts_are_taken() -> None:
+    assert checked(event_id="x", organization="x", product="x", metric="x").event_id == "x"
     assert checked(event_id="x" * 255).event_id == "x" * 255
     assert checked(event_id="💶 'quoted' \u202e").event_id == "💶 'quoted' \u202e"
 
@@ -110,6 +111,7 @@ def test_the_longest_and_strangest_texts_are_taken() -> None:
         ("-0.0", "0"),
         ("1.0000000000000000000", "1"),
         ("000123", "123"),
+        ("0." + "0" * 62, "0"),
     ],
 )
 def test_a_quantity_has_one_form(value: object, quantity: str) -> None:
@@ -119,7 +121,7 @@ def test_a_quantity_has_one_form(value: object, quantity: str) -> None:
 @pytest.mark.parametrize(
     "value",
     ["", " 1", "1,5", "1_0", "+1", ".5", "1.", "NaN", "Infinity", "-inf", "0x10", "１２", "1e12", "-1e999",
-     "1000000000000", 10**12, -(10**12), "0.0000000000001", "1" * 65, 1.5, True, None, [],
+     "1000000000000", 10**12, -(10**12), "0.0000000000001", "0." + "0" * 63, 1.5, True, None, [],
      Decimal("NaN"), Decimal("Infinity"), Decimal("1e12"),
      pytest.param(10**4000, id="huge")],
 )  # fmt: skip

@@ -58,7 +58,7 @@ def open_paths(tx: Tx, shaped: Doc, expand: list[str]) -> Doc:
     """Open `expand` paths in what is already rendered: an object, or a list of them (`data.` first)."""
     for path in expand:
         parts = path.split(".")
-        if len(parts) - (parts[0] == "data") > _MAX_DEPTH:
+        if len(parts) - parts.count("data") > _MAX_DEPTH:
             raise malformed(f"You cannot expand more than {_MAX_DEPTH} levels of a property.", param="expand")
         _open(tx, shaped, parts, path)
     return shaped

@@ -76,7 +76,7 @@ def start_and_wait(stack: LocalStack, timeout_s: float) -> None:
         stack.wait_ready(timeout_s)
 
 
-def test_a_process_that_dies_while_starting_fails_the_start_with_its_last_words(
+def test_a_process_that_dies_at_the_start_fails_it_with_its_last_words(
     project: Path, already: set[Seen]
 ) -> None:
     (project / "Procfile").write_text("beat: python -c \"import sys; sys.exit('no schedule here')\"\n")
@@ -86,7 +86,7 @@ def test_a_process_that_dies_while_starting_fails_the_start_with_its_last_words(
     assert descendants(os.getpid()) <= already
 
 
-def test_a_process_that_never_gets_ready_fails_the_start_with_its_last_answer(
+def test_a_process_that_is_never_ready_fails_it_with_its_last_answer(
     project: Path, already: set[Seen]
 ) -> None:
     (project / "web.py").write_text(_WEB.replace("send_response(200)", "send_response(503)"))

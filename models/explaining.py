@@ -113,6 +113,27 @@ def rated_facts(
         yield row.quantity, row.occurred_at, row.event_id, row.unique_value
 
 
+def daily_facts(
+    session: Session, line: InvoiceLine, line_ids: Sequence[UUID], reduction: str
+) -> Sequence[tuple[Decimal, datetime]]:
+    """One (quantity, last instant) for each day of what these lines cite: a large line stays in Postgres.
+
+    Args: `reduction` is sum, count, max or min: what can be reduced in parts.
+    """
+    parts: dict[str, ColumnElement[Any]] = {
+        "sum": func.sum(UsageRecord.quantity),
+        "count": func.count(),
+        "max": func.max(UsageRecord.quantity),
+        "min": func.min(UsageRecord.quantity),
+    }
+    rows = session.execute(
+        select(parts[reduction].label("quantity"), func.max(UsageRecord.occurred_at).label("at"))
+        .where(*_cited_by(line, line_ids))
+        .group_by(func.date_trunc("day", UsageRecord.occurred_at))
+    )
+    return [(Decimal(row.quantity), row.at) for row in rows]
+
+
 def lines_numbered(session: Session, number: str) -> Sequence[LineName]:
     """The lines of every invoice with this number, by position; read as the auditor."""
     rows = session.execute(

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -25,6 +25,13 @@ __all__ = ["LineReference", "explain_line", "explain_text", "find_line"]
 
 _MOST_PER_PAGE = 1_000
 _METERED = ("usage", "adjustment")
+# How the parts that Postgres reduced each day to become the whole: a line may cite millions of events.
+_BY_PARTS = {
+    Aggregation.sum: Aggregation.sum,
+    Aggregation.count: Aggregation.sum,
+    Aggregation.max: Aggregation.max,
+    Aggregation.min: Aggregation.min,
+}
 
 
 class LineReference(NamedTuple):
@@ -214,19 +221,24 @@ def _again(session: Session, rows: LineRows) -> Money | None:
 def _metered_again(session: Session, rows: LineRows) -> Money:
     """Rate the events again; an adjustment is the whole period less what its earlier lines charged."""
     line = rows.line
-    assert rows.meter is not None, "a usage line has a meter"
     adjusts: Mapping[str, Any] = line.explanation.get("adjusts") or {}
     line_ids = [line.id, *(UUID(each) for each in adjusts.get("line_ids", ()))]
-    facts = (
-        UsageFact(Fraction(quantity), at, event_id, value)
-        for quantity, at, event_id, value in explaining.rated_facts(
-            session, line, line_ids, rows.meter.unique_property
-        )
-    )
-    period = Period(line.period_start_at, line.period_end_at)
-    quantity = aggregate(Aggregation(line.explanation["aggregation"]), facts, period)
+    quantity = _quantity_again(session, rows, line_ids)
     charge = rate(quantity, ChargeTerms.from_record(line.explanation["terms"])).amount
     return charge - Money(int(adjusts.get("billed_minor", 0)), line.currency)
+
+
+def _quantity_again(session: Session, rows: LineRows, line_ids: Sequence[UUID]) -> Fraction:
+    line, meter = rows.line, rows.meter
+    assert meter is not None, "a usage line has a meter"
+    aggregation = Aggregation(line.explanation["aggregation"])
+    period = Period(line.period_start_at, line.period_end_at)
+    if aggregation in _BY_PARTS:
+        days = explaining.daily_facts(session, line, line_ids, aggregation.value)
+        return aggregate(_BY_PARTS[aggregation], (UsageFact(Fraction(part), at) for part, at in days), period)
+    cited = explaining.rated_facts(session, line, line_ids, meter.unique_property)
+    facts = (UsageFact(Fraction(quantity), at, event_id, value) for quantity, at, event_id, value in cited)
+    return aggregate(aggregation, facts, period)
 
 
 def _cursor(event: CitedEvent) -> str:

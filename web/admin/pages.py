@@ -7,7 +7,7 @@ from typing import Literal
 from models import admin_lists
 from models.admin_lists import ListQuery
 
-Kind = Literal["text", "code", "time", "money", "number", "badge", "yes", "json", "prices", "product"]
+Kind = Literal["text", "word", "code", "time", "money", "number", "badge", "yes", "json", "prices", "product"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ PAGES: tuple[ListPage, ...] = (
             Column("name", "Product", "product", page="products/product"),
             Column("code", "Code", "code"),
             Column("status", "Status", "badge"),
-            Column("billing_type", "Billing"),
+            Column("billing_type", "Billing", "word"),
             Column("is_public", "Public", "yes"),
             Column("subscriptions", "Subscriptions", "number"),
             Column("stripe_product_id", "At Stripe", "code"),
@@ -98,7 +98,7 @@ PAGES: tuple[ListPage, ...] = (
             Column("product", "Product"),
             Column("tier", "Tier"),
             Column("version", "Version", "number"),
-            Column("base_charge", "Base"),
+            Column("base_charge", "Base", "word"),
             Column("prices", "Prices", "prices"),
             Column("available_standalone", "Standalone", "yes"),
             Column("available_in_bundles", "In bundles", "yes"),

@@ -11,9 +11,7 @@ from flask import Flask
 from billing.money import Money, format_money
 from web.shapes import plain
 
-_GOOD = frozenset(
-    ("active", "paid", "done", "succeeded", "recovered", "sent", "rated", "ready", "open_for_business")
-)
+_GOOD = frozenset(("active", "paid", "done", "succeeded", "recovered", "sent", "rated"))
 _WARN = frozenset(
     (
         "trialing",

@@ -131,6 +131,7 @@ class EmbeddedPostgres:
         _clear_stale_lock(self.cluster)
         settings = self.cluster / "dunlin.conf"
         durability = _DURABLE if self.durable else _FORGETFUL
+        settings.touch(mode=0o600)
         settings.write_text(_SETTINGS.format(port=self.port, durability=durability))
         identities.give(settings, self.identity)
 

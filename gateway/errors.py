@@ -50,9 +50,15 @@ class Unreachable(GatewayError):
 
     Network failure, timeout, HTTP 409 (the first call is still running) and HTTP 5xx: the effect may
     have happened. A key older than 23 hours must be looked up, never sent again: Stripe forgets keys.
+    `saved` is true when Stripe repeated a stored 5xx: it will say so for a day whatever had happened,
+    and only a look at the object tells.
     """
 
     code = "unreachable"
+
+    def __init__(self, message: str, *, saved: bool = False, request_id: str | None = None) -> None:
+        super().__init__(message, request_id=request_id)
+        self.saved = saved
 
 
 class Declined(GatewayError):

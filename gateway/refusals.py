@@ -44,7 +44,9 @@ def sorted_out(refusal: stripe.StripeError) -> GatewayError:
     if isinstance(refusal, stripe.RateLimitError):
         return Throttled(message, retry_after_s=_retry_after_s(refusal), request_id=request_id)
     if isinstance(refusal, stripe.APIConnectionError) or status is None or not _is_final(status):
-        return Unreachable(message, request_id=request_id)
+        return Unreachable(
+            message, saved=_header(refusal, "idempotent-replayed") == "true", request_id=request_id
+        )
     if isinstance(refusal, (stripe.AuthenticationError, stripe.PermissionError)):
         return Misconfigured(_misconfigured_text(status), request_id=request_id)
     if isinstance(refusal, stripe.IdempotencyError):
@@ -86,7 +88,7 @@ def _word(refusal: stripe.StripeError, name: str) -> str | None:
 
 
 def _retry_after_s(refusal: stripe.StripeError) -> int | None:
-    value = next((v for k, v in (refusal.headers or {}).items() if k.lower() == "retry-after"), None)
+    value = _header(refusal, "retry-after")
     return int(value) if value is not None and value.isdecimal() else None
 
 
@@ -94,3 +96,7 @@ def _misconfigured_text(status: int) -> str:
     if status == 401:
         return "Stripe does not accept this API key"
     return "this API key is not allowed to do that; a restricted key needs the permission"
+
+
+def _header(refusal: stripe.StripeError, name: str) -> str | None:
+    return next((value for key, value in (refusal.headers or {}).items() if key.lower() == name), None)

@@ -37,7 +37,8 @@ _HELD = text(
     JOIN catalog.product_plans p ON p.id = i.plan_id
     JOIN catalog.plan_tiers t ON t.id = p.tier_id
     WHERE i.organization_id = :organization_id AND i.product_id = :product_id
-    ORDER BY (s.status IN ('trialing', 'active', 'past_due')) DESC, (s.status = 'paused') DESC, t.rank DESC, s.id DESC
+    ORDER BY (s.status IN ('trialing', 'active', 'past_due')) DESC, (s.status = 'paused') DESC,
+             t.rank DESC, s.id DESC
     LIMIT 1
     """
 )

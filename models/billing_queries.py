@@ -198,7 +198,8 @@ def next_invoice_number(session: Session, organization_id: UUID) -> int:
     return int(
         session.execute(
             text(
-                "INSERT INTO tenant.invoice_sequences (organization_id, last_number) VALUES (:organization_id, 1) "
+                "INSERT INTO tenant.invoice_sequences (organization_id, last_number) "
+                "VALUES (:organization_id, 1) "
                 "ON CONFLICT (organization_id) DO UPDATE SET last_number = invoice_sequences.last_number + 1 "
                 "RETURNING last_number"
             ),

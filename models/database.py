@@ -129,7 +129,8 @@ _ROLE_CHECK = text(
     SELECT current_user,
            r.rolsuper OR r.rolbypassrls OR EXISTS (
                SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE n.nspname IN ('catalog', 'ops', 'tenant') AND pg_has_role(current_user, c.relowner, 'MEMBER')
+               WHERE n.nspname IN ('catalog', 'ops', 'tenant')
+                 AND pg_has_role(current_user, c.relowner, 'MEMBER')
            )
     FROM pg_roles r WHERE r.rolname = current_user
     """

@@ -84,8 +84,8 @@ def claim(session: Session, inbox: Inbox, lease: timedelta, most: int) -> Sequen
 def settle(session: Session, inbox: Inbox, ids: Sequence[UUID], handled_at: datetime) -> None:
     session.execute(
         text(
-            f"UPDATE ops.{inbox.__tablename__} SET state = 'done', handled_at = :handled_at, lease_until_at = NULL, "
-            "last_error = NULL WHERE id = ANY(:ids) AND state = 'running'"
+            f"UPDATE ops.{inbox.__tablename__} SET state = 'done', handled_at = :handled_at, "
+            "lease_until_at = NULL, last_error = NULL WHERE id = ANY(:ids) AND state = 'running'"
         ),
         {"ids": list(ids), "handled_at": handled_at},
     )

@@ -111,12 +111,15 @@ class StripeCall(Base):
     """An intention towards Stripe: committed before the call, its outcome in a second transaction.
 
     A network retry sends the same key and params; past 23 hours the key may be forgotten by
-    Stripe, so an unresolved call is then looked up, never sent again.
+    Stripe, so an unresolved call is then looked up, never sent again. `without_effect`: Stripe keeps
+    answering a stored 5xx under this key and shows no trace of the call; the next key may be used.
     """
 
     __tablename__ = "stripe_calls"
     __table_args__ = (
-        CheckConstraint("state IN ('prepared', 'unknown', 'succeeded', 'declined', 'refused')", "state"),
+        CheckConstraint(
+            "state IN ('prepared', 'unknown', 'succeeded', 'declined', 'refused', 'without_effect')", "state"
+        ),
         Index(
             "ix_stripe_calls_unresolved",
             "created_at",

@@ -22,7 +22,8 @@ class ProductSubscription(Base):
     __table_args__ = (
         CheckConstraint("(product_plan_id IS NULL) <> (bundle_id IS NULL)", "plan_or_bundle"),
         CheckConstraint(
-            "status IN ('incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'paused', 'cancelled')",
+            "status IN ('incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'paused', "
+            "'cancelled')",
             "status",
         ),
         CheckConstraint("quantity > 0", "quantity"),

@@ -63,7 +63,8 @@ _TAKE = text(
 )
 
 _TOTALS = text(
-    f"SELECT count(*), coalesce(sum(quantity), 0) FROM tenant.usage_records WHERE {_WINDOW} AND state = 'rated'"
+    "SELECT count(*), coalesce(sum(quantity), 0) FROM tenant.usage_records "
+    f"WHERE {_WINDOW} AND state = 'rated'"
 )
 
 _FACTS = text(

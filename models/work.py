@@ -78,7 +78,8 @@ def finish_job(session: Session, job: ClaimedJob) -> bool:
     """Mark the job done; False when the lease was lost to another worker."""
     return _settle(
         session,
-        "UPDATE ops.jobs SET state = 'done', finished_at = clock_timestamp(), lease_until_at = NULL, last_error = NULL "
+        "UPDATE ops.jobs SET state = 'done', finished_at = clock_timestamp(), lease_until_at = NULL, "
+        "last_error = NULL "
         "WHERE id = :id AND attempts = :attempts AND state = 'running'",
         {"id": job.id, "attempts": job.attempts},
     )

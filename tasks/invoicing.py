@@ -9,7 +9,7 @@ from uuid import UUID
 
 from billing.invoicing import InvoiceDraft, build_invoice
 from billing.keys import stripe_key
-from billing.money import Money
+from billing.money import Money, format_money
 from billing.periods import Interval, Period, period_at
 from gateway import requests, translate
 from gateway.errors import Refused
@@ -215,7 +215,7 @@ def _disagreement(invoice: Invoice, facts: InvoiceFacts) -> str | None:
     stripes = Money(facts.total_minor, facts.currency)
     if ours == stripes:
         return None
-    return f"our total is {ours.minor} {ours.currency} minor units, Stripe's is {stripes.minor} {stripes.currency}"
+    return f"our total is {format_money(ours)}, Stripe's is {format_money(stripes)}"
 
 
 def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: InvoiceFacts) -> None:

@@ -83,7 +83,7 @@ def _adopt(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:
 
 
 def adopt_cycle(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice | None:
-    """Our draft for the period that Stripe's cycle invoice closes; one per period, however often it is seen."""
+    """Our draft for the period that Stripe's cycle invoice closes: one, however often it is seen."""
     closed = closed_period(subscription, facts.period_end_at)
     if closed is None:
         log.error("Stripe's invoice %s ends at no boundary of subscription %s", facts.id, subscription.id)

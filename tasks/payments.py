@@ -135,7 +135,7 @@ def failed(context: Context, facts: InvoiceFacts) -> PaymentIntentFacts | None:
 
 
 def record_paid(unit: TenantUnit, invoice: Invoice, paid: list[PaymentFacts], paid_at: datetime) -> None:
-    """Money in: the payments that Stripe has become ours, the invoice is paid, its pursuit ends. Repeatable."""
+    """Money in: Stripe's payments become ours, the invoice is paid, its pursuit ends. Repeatable."""
     for facts in paid:
         _settle(unit, invoice, facts, paid_at)
     if invoice.status == "paid":

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from billing.errors import BillingError
-from gateway.errors import Declined, GatewayError, Refused, Throttled
+from gateway.errors import Declined, Refused, Unreachable
 from gateway.requests import Request
 from models import intentions
 from models.ops import StripeCall
@@ -18,6 +18,8 @@ from tasks.context import Context
 
 # Stripe may forget a key after 24 hours; an hour is left for clocks that disagree.
 _KEY_LIFETIME = timedelta(hours=23)
+# Each key but the first follows a failure that Stripe had stored and that had no effect.
+_MOST_KEYS = 5
 # Secrets that let a browser act for the customer: never stored.
 _UNSTORED = frozenset({"client_secret", "confirmation_secret", "secret"})
 
@@ -32,18 +34,39 @@ def call(context: Context, request: Request, key: str, organization_id: UUID | N
     """Do `request` at Stripe exactly once under `key`. Returns Stripe's object.
 
     A repeat returns the stored reply (without secrets), or raises the stored refusal again.
-    Raises: Declined, Refused (final); Throttled (the same call may be repeated);
+    Raises: Declined, Refused (final); Throttled, Unreachable (the same call may be repeated);
     Unresolved; AssertionError when the key was used for another request.
     """
-    intention = _prepared(context, request, key, organization_id)
-    if intention.state == "succeeded":
-        assert intention.reply is not None
-        return intention.reply
-    if intention.state in ("declined", "refused"):
-        raise _restored(intention)
+    for this_key in (key, *(f"{key}:again{number}" for number in range(1, _MOST_KEYS))):
+        intention = _prepared(context, request, this_key, organization_id)
+        if intention.state == "succeeded":
+            assert intention.reply is not None
+            return intention.reply
+        if intention.state in ("declined", "refused"):
+            raise _restored(intention)
+        if intention.state != "without_effect":
+            return _resolved(context, intention, request)
+    raise Unresolved(f"{request.operation} {key} met {_MOST_KEYS} failures of Stripe that left no trace")
+
+
+def _resolved(context: Context, intention: StripeCall, request: Request) -> dict[str, Any]:
     if intention.sends > 1 and context.wall() - intention.created_at > _KEY_LIFETIME:
-        return _looked_up(context, intention)
-    return _sent(context, intention, request)
+        found = _found(context, intention)
+        if found is None:
+            raise Unresolved(
+                f"{intention.operation} {intention.idempotency_key} was sent on {_day(intention.created_at)} "
+                "without an answer, and Stripe shows no trace of it"
+            )
+        return found
+    try:
+        return _sent(context, intention, request)
+    except Unreachable as error:
+        # Stripe has stored this failure under the key and will repeat it: look what really happened.
+        if error.saved and (found := _found(context, intention)) is not None:
+            return found
+        if error.saved:
+            _settle(context, intention, "without_effect", error={"message": str(error)})
+        raise
 
 
 def _prepared(context: Context, request: Request, key: str, organization_id: UUID | None) -> StripeCall:
@@ -75,9 +98,7 @@ def _sent(context: Context, intention: StripeCall, request: Request) -> dict[str
     except Refused as error:
         _settle(context, intention, "refused", error=_refused_record(error))
         raise
-    except Throttled:
-        raise
-    except GatewayError as error:
+    except Unreachable as error:
         _settle(context, intention, "unknown", resolved=False, error={"message": str(error)})
         raise
     _settle(
@@ -94,16 +115,11 @@ def _settle(
         intentions.settle(session, intention.id, state, resolved_at, **outcome)
 
 
-def _looked_up(context: Context, intention: StripeCall) -> dict[str, Any]:
-    """Past the key's lifetime: find what the call made, instead of making it again."""
-    finder = _FINDERS.get(intention.operation, _find_object)
-    found = finder(context, intention)
-    if found is None:
-        raise Unresolved(
-            f"{intention.operation} {intention.idempotency_key} was sent on {_day(intention.created_at)} "
-            "without an answer, and Stripe shows no trace of it"
-        )
-    _settle(context, intention, "succeeded", reply=_without_secrets(found))
+def _found(context: Context, intention: StripeCall) -> dict[str, Any] | None:
+    """What the call made, should it have had its effect: recorded as its success."""
+    found = _FINDERS.get(intention.operation, _find_object)(context, intention)
+    if found is not None:
+        _settle(context, intention, "succeeded", reply=_without_secrets(found))
     return found
 
 
@@ -123,12 +139,18 @@ def _find_by_metadata(
 
 def _find_object(context: Context, intention: StripeCall) -> dict[str, Any] | None:
     """An operation on one object: its present state says whether it happened."""
-    if intention.object_id is None:
-        return None
-    kind = "subscription" if intention.object_id.startswith("sub_") else "invoice"
-    found = context.gateway.fetch(kind, intention.object_id)
     done = _DONE.get(intention.operation)
-    return found if done is not None and done(found) else None
+    if done is None or intention.object_id is None:
+        return None
+    kind = next(kind for prefix, kind in _KINDS.items() if intention.object_id.startswith(prefix))
+    found = context.gateway.fetch(kind, intention.object_id)
+    return found if done(found, intention.params) else None
+
+
+def _has_lines(invoice: dict[str, Any], params: dict[str, Any]) -> bool:
+    """All of them or none: they were sent in one request."""
+    there = {line["metadata"].get("line_id") for line in invoice["lines"]["data"]}
+    return {line["metadata"]["line_id"] for line in params["lines"]} <= there
 
 
 _FINDERS: dict[str, Callable[[Context, StripeCall], dict[str, Any] | None]] = {
@@ -137,13 +159,24 @@ _FINDERS: dict[str, Callable[[Context, StripeCall], dict[str, Any] | None]] = {
     "create_invoice": _find_by_metadata("invoice", "invoice_id", "customer"),
 }
 
-_DONE: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "pay_invoice": lambda invoice: bool(invoice["status"] == "paid"),
-    "finalize_invoice": lambda invoice: bool(invoice["status"] != "draft"),
-    "void_invoice": lambda invoice: bool(invoice["status"] == "void"),
-    "mark_uncollectible": lambda invoice: bool(invoice["status"] == "uncollectible"),
-    "update_invoice": lambda invoice: invoice["auto_advance"] is False,
-    "cancel_subscription": lambda subscription: bool(subscription["status"] == "canceled"),
+_KINDS = {
+    "sub_": "subscription",
+    "in_": "invoice",
+    "cus_": "customer",
+    "clock_": "test_clock",
+    "pm_": "payment_method",
+}
+
+_DONE: dict[str, Callable[[dict[str, Any], dict[str, Any]], bool]] = {
+    "add_lines": _has_lines,
+    "pay_invoice": lambda invoice, _: bool(invoice["status"] == "paid"),
+    "finalize_invoice": lambda invoice, _: bool(invoice["status"] != "draft"),
+    "void_invoice": lambda invoice, _: bool(invoice["status"] == "void"),
+    "mark_uncollectible": lambda invoice, _: bool(invoice["status"] == "uncollectible"),
+    "update_invoice": lambda invoice, _: invoice["auto_advance"] is False,
+    "cancel_subscription": lambda subscription, _: bool(subscription["status"] == "canceled"),
+    "advance_test_clock": lambda clock, params: bool(clock["frozen_time"] >= params["frozen_time"]),
+    "attach_payment_method": lambda method, params: bool(method["customer"] == params["customer"]),
 }
 
 

@@ -232,7 +232,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "state IN ('prepared', 'unknown', 'succeeded', 'declined', 'refused')",
+            "state IN ('prepared', 'unknown', 'succeeded', 'declined', 'refused', 'without_effect')",
             name=op.f("ck_stripe_calls_state"),
         ),
         sa.ForeignKeyConstraint(

@@ -28,13 +28,16 @@ _HAS_WORK = text(
     ) OR EXISTS (
         SELECT FROM ops.webhook_inbox w JOIN catalog.organizations o ON o.stripe_customer_id = w.customer_id
         WHERE o.test_clock_id = :clock_id AND w.state IN ('queued', 'running')
+    ) OR EXISTS (
+        SELECT FROM ops.usage_inbox b JOIN catalog.organizations o ON o.id = ANY(b.organization_ids)
+        WHERE o.test_clock_id = :clock_id AND b.state IN ('queued', 'running')
     )
     """
 )
 
 
 def has_work(session: Session, clock_id: UUID) -> bool:
-    """Whether a job is due or running, or a word of Stripe's is unread, on this clock."""
+    """Whether a job is due or running, a word of Stripe's is unread, or usage is unopened, on this clock."""
     return bool(session.execute(_HAS_WORK, {"clock_id": clock_id}).scalar_one())
 
 

@@ -102,10 +102,16 @@ _INSERT = text(
     """
 )
 
+# Lateral with a limit: one look by primary key for each event, whatever the planner believes of the
+# table. As a plain join it took the records for the outer side while it had no statistics of them,
+# and read every event of the batch once for each record of the organization.
 _REPEATED = f"""
     FROM ({_EVENTS}) e
-    JOIN tenant.usage_records r ON r.organization_id = e.organization_id AND r.product_id = e.product_id
-         AND r.event_id = e.event_id
+    CROSS JOIN LATERAL (
+        SELECT k.batch_id, k.batch_index, k.digest FROM tenant.usage_records k
+        WHERE k.organization_id = e.organization_id AND k.product_id = e.product_id AND k.event_id = e.event_id
+        LIMIT 1
+    ) r
     WHERE (r.batch_id, r.batch_index) <> (e.batch_id, e.index)
 """
 

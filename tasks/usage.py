@@ -186,15 +186,19 @@ def _open(context: Context, batches: Sequence[UsageBatch]) -> None:
             usage_intake.open_batches(session, organization_id, ids)
         mailbox.settle(session, UsageBatch, ids, context.wall())
     for organization_id in organization_ids:
-        _bill_what_came_too_late(context, organization_id)
+        _follow_up(context, organization_id)
 
 
-def _bill_what_came_too_late(context: Context, organization_id: UUID) -> None:
+def _follow_up(context: Context, organization_id: UUID) -> None:
+    """Have usage billed that no coming invoice will take, and let the organization's clock go on."""
     with context.tenant(organization_id) as unit:
         due_at = unit.now + context.settings.collection_window
         for subscription_id in usage_intake.ended_with_late_usage(unit.session, organization_id):
             key = f"{subscription_id}:{unit.now:%Y%m%d%H%M%S}"
             unit.enqueue("invoicing.bill_late_usage", key, subject_id=subscription_id, due_at=due_at)
+        if unit.organization.test_clock_id is not None:
+            # A clock does not move on over usage that is not opened: it may be of the period that ends.
+            unit.ring("clocks.step", str(unit.organization.test_clock_id))
 
 
 @job("usage.redrive", queue="usage")

@@ -101,7 +101,7 @@ def test_a_failure_after_the_effect_is_replayed_and_only_a_look_tells(account: A
     fault(account, "POST /v1/invoices/{id}/pay", "http_500_after")
     # Stripe stores the first answer under the key, a 500 too: sending again can never tell what happened.
     for _ in range(2):
-        account.refusal(requests.pay_invoice(owed.id), Unreachable, key)
+        assert account.refusal(requests.pay_invoice(owed.id), Unreachable, key).saved
     assert ada.invoice(owed.id).status == "paid"
     assert len(account.rows("charge", customer=ada.id)) == 1
 

@@ -118,6 +118,17 @@ def test_an_outcome_that_is_unknown_is_called_so(
     assert type(raised(gateway)) is Unreachable
 
 
+@pytest.mark.parametrize(("header", "saved"), [("true", True), (None, False)])
+def test_a_failure_that_stripe_has_stored_is_told_apart(
+    script: Script, gateway: StripeGateway, header: str | None, saved: bool
+) -> None:
+    headers = {"Idempotent-Replayed": header} if header else {}
+    script.will_answer(refusal(500, headers=headers, type="api_error"))
+    error = raised(gateway)
+    assert isinstance(error, Unreachable)
+    assert error.saved is saved
+
+
 def test_a_line_cut_for_good_is_unreachable_after_three_tries(script: Script, gateway: StripeGateway) -> None:
     script.will_answer(*[Answer(body=None)] * 3)
     assert type(raised(gateway)) is Unreachable

@@ -96,7 +96,8 @@ def _literal(search: str) -> str:
 _LIVE = "('trialing', 'active', 'past_due', 'paused')"
 _SUBSCRIBERS = (
     "(SELECT count(DISTINCT (i.organization_id, i.subscription_id)) FROM tenant.subscription_items i "
-    "JOIN tenant.product_subscriptions s ON (s.organization_id, s.id) = (i.organization_id, i.subscription_id) "
+    "JOIN tenant.product_subscriptions s ON (s.organization_id, s.id) = (i.organization_id, "
+    "i.subscription_id) "
     "AND s.status IN " + _LIVE + " WHERE i.ended_at IS NULL AND "
 )
 _PRICES = (
@@ -129,7 +130,8 @@ PLANS = ListQuery(
     table="catalog.product_plans",
 )
 BUNDLES = ListQuery(
-    columns="t.id, t.name, t.code, (SELECT string_agg(b.quantity || ' x ' || l.code, ', ' ORDER BY b.position) "
+    columns="t.id, t.name, t.code, (SELECT string_agg(b.quantity || ' x ' || l.code, ', "
+    "' ORDER BY b.position) "
     "FROM catalog.bundle_products b JOIN catalog.product_plans l ON l.id = b.plan_id "
     "WHERE b.bundle_id = t.id) AS members, "
     + _PRICES
@@ -157,7 +159,8 @@ ORGANIZATIONS = ListQuery(
 SUBSCRIPTIONS = ListQuery(
     columns="t.id, " + _ORGANIZATION + ", coalesce(l.code, b.code || ' bundle') AS subscribed_to, t.status, "
     "t.quantity, t.interval, t.currency, t.current_period_end_at, "
-    "ceil(extract(epoch FROM t.current_period_end_at - coalesce(c.frozen_at, now())) / 86400)::int AS days_left, "
+    "ceil(extract(epoch FROM t.current_period_end_at - coalesce(c.frozen_at, "
+    "now())) / 86400)::int AS days_left, "
     "t.trial_end_at, t.cancel_at_period_end, t.stripe_subscription_id",
     source="tenant.product_subscriptions t" + _OF_ORGANIZATION + " "
     "LEFT JOIN catalog.product_plans l ON l.id = t.product_plan_id "
@@ -256,7 +259,8 @@ CASES = ListQuery(
     columns="t.id, "
     + _ORGANIZATION
     + ", n.id AS invoice_id, n.number AS invoice, n.total_minor, n.currency, "
-    "t.state, t.first_failed_at, t.grace_until_at, t.retries_done, t.next_attempt_at, t.decline_code, t.closed_at",
+    "t.state, t.first_failed_at, t.grace_until_at, t.retries_done, t.next_attempt_at, "
+    "t.decline_code, t.closed_at",
     source="tenant.dunning_cases t" + _OF_ORGANIZATION + " JOIN tenant.invoices n "
     "ON (n.organization_id, n.id) = (t.organization_id, t.invoice_id)",
     latest="t.id DESC",
@@ -292,7 +296,8 @@ MAILS = ListQuery(
     table="tenant.notifications",
 )
 WEBHOOKS = ListQuery(
-    columns="t.id, t.received_at, t.type, t.event_id, t.object_id, t.source, t.state, t.attempts, t.handled_at, "
+    columns="t.id, t.received_at, t.type, t.event_id, t.object_id, t.source, t.state, t.attempts, "
+    "t.handled_at, "
     "t.last_error",
     source="ops.webhook_inbox t",
     latest="t.id DESC",
@@ -301,7 +306,8 @@ WEBHOOKS = ListQuery(
     table="ops.webhook_inbox",
 )
 BATCHES = ListQuery(
-    columns="t.id, t.received_at, p.name AS product, t.accepted, t.duplicates, t.state, t.attempts, t.handled_at, "
+    columns="t.id, t.received_at, p.name AS product, t.accepted, t.duplicates, t.state, t.attempts, "
+    "t.handled_at, "
     "t.idempotency_key, t.last_error",
     source="ops.usage_inbox t JOIN catalog.products p ON p.id = t.product_id",
     latest="t.id DESC",
@@ -312,7 +318,8 @@ BATCHES = ListQuery(
     hidden=("events",),
 )
 JOBS = ListQuery(
-    columns="t.id, t.kind, o.id AS organization_id, o.name AS organization, t.state, t.attempts, t.deferrals, "
+    columns="t.id, t.kind, o.id AS organization_id, o.name AS organization, t.state, t.attempts, "
+    "t.deferrals, "
     "t.due_at, t.not_before_at, t.finished_at, t.last_error",
     source="ops.jobs t LEFT JOIN catalog.organizations o ON o.id = t.organization_id",
     latest="t.id DESC",
@@ -339,7 +346,8 @@ RECONCILIATIONS = ListQuery(
     table="ops.reconciliation_runs",
 )
 KEYS = ListQuery(
-    columns="t.id, t.kind, t.name, coalesce(p.name, o.name) AS bound_to, t.last_four, t.created_at, t.expires_at, "
+    columns="t.id, t.kind, t.name, coalesce(p.name, o.name) AS bound_to, t.last_four, t.created_at, "
+    "t.expires_at, "
     "t.revoked_at",
     source="ops.api_keys t LEFT JOIN catalog.products p ON p.id = t.product_id "
     "LEFT JOIN catalog.organizations o ON o.id = t.organization_id",

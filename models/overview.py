@@ -55,14 +55,15 @@ _QUESTIONS = (
     ),
     _Question(
         "dunlin_usage",
-        "What became of the accepted usage events: rated, waiting, quarantined, duplicate; adds up to accepted",
+        "Where the accepted usage events are: rated, waiting, quarantined, duplicate; their sum",
         ("account",),
         """
         SELECT account, sum(events) FROM (
             SELECT state AS account, count(*) AS events FROM tenant.usage_records GROUP BY state
             UNION ALL SELECT 'quarantined', count(*) FROM tenant.usage_conflicts
             UNION ALL SELECT 'waiting', coalesce(sum(accepted), 0) FROM ops.usage_inbox WHERE state <> 'done'
-            UNION ALL SELECT 'duplicate', coalesce(sum(duplicates), 0) FROM ops.usage_inbox WHERE state = 'done'
+            UNION ALL SELECT 'duplicate', coalesce(sum(duplicates), 0) FROM ops.usage_inbox
+            WHERE state = 'done'
         ) AS parts GROUP BY account
         """,
     ),

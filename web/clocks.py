@@ -5,13 +5,13 @@ from uuid import UUID
 from billing.errors import Conflict, NotFound
 from models.organizations import TestClock
 from tasks import clocks
-from web import shapes
+from web import bodies, shapes
 from web.calls import ADMIN, Answer, Call, Route
 
 
 def create(call: Call) -> Answer:
     _refuse_live(call)
-    body: shapes.NewTestClock = call.body
+    body: bodies.NewTestClock = call.body
     return Answer(_clock(clocks.create(call.context, body.name, body.at)), status=201)
 
 
@@ -25,7 +25,7 @@ def show(call: Call) -> Answer:
 
 def advance(call: Call) -> Answer:
     _refuse_live(call)
-    body: shapes.ClockAdvance = call.body
+    body: bodies.ClockAdvance = call.body
     return Answer(_clock(clocks.advance(call.context, _clock_id(call), body.to)), status=202)
 
 
@@ -54,7 +54,7 @@ ROUTES = (
         access=ADMIN,
         summary="Make a clock that stands until it is advanced; never in live mode",
         tag="Test clocks",
-        body=shapes.NewTestClock,
+        body=bodies.NewTestClock,
         answer=shapes.TestClock,
         status=201,
         refusals=(409,),
@@ -76,7 +76,7 @@ ROUTES = (
         access=ADMIN,
         summary="Let a clock run to an instant; what is due on the way is done in its turn",
         tag="Test clocks",
-        body=shapes.ClockAdvance,
+        body=bodies.ClockAdvance,
         answer=shapes.TestClock,
         status=202,
         refusals=(404, 409),

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the route table and the types of `web.shapes`; and a page that shows it."""
+"""The OpenAPI document, made from the route table and the types of its bodies; and a page that shows it."""
 
 import re
 from collections.abc import Sequence

@@ -8,12 +8,12 @@ from models import reading
 from models.organizations import Organization
 from models.subscriptions import PaymentMethod
 from tasks import keys, organizations, payment_methods
-from web import shapes
+from web import bodies, shapes
 from web.calls import ADMIN, ORGANIZATION, Answer, Call, Route
 
 
 def create(call: Call) -> Answer:
-    body: shapes.NewOrganization = call.body
+    body: bodies.NewOrganization = call.body
     terms = organizations.OrganizationTerms(
         slug=body.slug,
         name=body.name,
@@ -41,18 +41,18 @@ def detail(call: Call) -> Answer:
 
 
 def change(call: Call) -> Answer:
-    body: shapes.OrganizationChanges = call.body
+    body: bodies.OrganizationChanges = call.body
     changes: dict[str, Any] = {
         name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET
     }
-    if isinstance(body.address, shapes.Address):
+    if isinstance(body.address, bodies.Address):
         changes["address"] = _address(body.address)
     organization_id = call.organization_id(call.path["id"])
     return Answer(_organization(organizations.update(call.context, organization_id, changes)))
 
 
 def issue_key(call: Call) -> Answer:
-    body: shapes.NewKey = call.body
+    body: bodies.NewKey = call.body
     organization_id = call.organization_id(call.path["id"])
     row, text = keys.issue(
         call.context, "organization", body.name, organization_id=organization_id, expires_at=body.expires_at
@@ -78,7 +78,7 @@ def list_payment_methods(call: Call) -> Answer:
 
 
 def attach_payment_method(call: Call) -> Answer:
-    body: shapes.NewPaymentMethod = call.body
+    body: bodies.NewPaymentMethod = call.body
     organization_id = call.organization_id(call.path["id"])
     attached = payment_methods.attach(call.context, organization_id, body.payment_method)
     return Answer(_card(attached), status=201)
@@ -91,7 +91,7 @@ def detach_payment_method(call: Call) -> Answer:
     return Answer(None, status=204)
 
 
-def _address(address: shapes.Address | None) -> dict[str, Any] | None:
+def _address(address: bodies.Address | None) -> dict[str, Any] | None:
     if address is None:
         return None
     return {name: value for name, value in msgspec.structs.asdict(address).items() if value is not None}
@@ -134,7 +134,7 @@ ROUTES = (
         access=ADMIN,
         summary="Add an organization",
         tag="Organizations",
-        body=shapes.NewOrganization,
+        body=bodies.NewOrganization,
         answer=shapes.Organization,
         status=201,
         refusals=(409,),
@@ -166,7 +166,7 @@ ROUTES = (
         access=ADMIN,
         summary="Change name, e-mail, address or tax rate",
         tag="Organizations",
-        body=shapes.OrganizationChanges,
+        body=bodies.OrganizationChanges,
         answer=shapes.Organization,
         refusals=(404,),
     ),
@@ -177,7 +177,7 @@ ROUTES = (
         access=ADMIN,
         summary="Issue a key of the organization; shown this once. A third of one name retires the oldest",
         tag="Organizations",
-        body=shapes.NewKey,
+        body=bodies.NewKey,
         answer=shapes.Key,
         status=201,
         refusals=(404,),
@@ -210,7 +210,7 @@ ROUTES = (
         access=ORGANIZATION,
         summary="Attach a card by its Stripe id; it becomes the default and collects what is open",
         tag="Payment methods",
-        body=shapes.NewPaymentMethod,
+        body=bodies.NewPaymentMethod,
         answer=shapes.PaymentMethod,
         status=201,
         refusals=(402, 404),

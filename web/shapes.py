@@ -1,119 +1,20 @@
-"""The JSON of the API, in and out; the OpenAPI page is made from these types.
+"""The JSON that goes out; the OpenAPI page is made from these types.
 
 Amounts are integers in minor units beside a currency; unit prices and quantities are decimal strings.
 """
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType
-
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Reference = Annotated[str, Meta(min_length=1, max_length=255)]
-CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
-Instant = Annotated[datetime, Meta(tz=True)]
-StripeId = Annotated[str, Meta(pattern="^[A-Za-z0-9_]{3,255}$")]
-DecimalText = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+from msgspec import UNSET, Struct, UnsetType
 
 
 def plain(number: Decimal) -> str:
     """A decimal as people write it: no exponent, no trailing zeros."""
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-class Body(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request body: a field that is not known is refused, since it would be ignored otherwise."""
-
-
-# -- in --------------------------------------------------------------------------------------------
-
-
-class Address(Body):
-    """A postal address, as Stripe knows it."""
-
-    line1: Name | None = None
-    line2: Name | None = None
-    city: Name | None = None
-    state: Name | None = None
-    postal_code: Annotated[str, Meta(max_length=20)] | None = None
-    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] | None = None
-
-
-class NewOrganization(Body):
-    slug: Annotated[str, Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-    name: Name
-    email: Annotated[str, Meta(min_length=3, max_length=255)]
-    currency: CurrencyCode | None = None
-    external_id: Reference | None = None
-    address: Address | None = None
-    tax_rate: Name | None = None
-    test_clock: UUID | None = None
-
-
-class OrganizationChanges(Body):
-    name: Name | UnsetType = UNSET
-    email: Annotated[str, Meta(min_length=3, max_length=255)] | UnsetType = UNSET
-    address: Address | None | UnsetType = UNSET
-    tax_rate: Name | None | UnsetType = UNSET
-
-
-class NewKey(Body):
-    name: Annotated[str, Meta(min_length=1, max_length=100)]
-    expires_at: Instant | None = None
-
-
-class NewPaymentMethod(Body):
-    """`payment_method` is Stripe's id; card numbers are never sent here."""
-
-    payment_method: StripeId
-
-
-class NewSubscription(Body):
-    """Either `plan` or `bundle`, by code."""
-
-    currency: CurrencyCode
-    interval: Annotated[str, Meta(pattern="^(month|quarter|year)$")]
-    plan: Name | None = None
-    bundle: Name | None = None
-    organization: Reference | None = None
-    quantity: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
-    trial_days: Annotated[int, Meta(ge=0, le=730)] = 0
-    payment_method: StripeId | None = None
-
-
-class Cancellation(Body):
-    at_period_end: bool = True
-
-
-class NewTestClock(Body):
-    name: Name
-    at: Instant
-
-
-class ClockAdvance(Body):
-    to: Instant
-
-
-class UsageEventBody(Body):
-    """One usage event; `quantity` may also be a JSON number."""
-
-    event_id: Reference
-    organization: Reference
-    product: Reference
-    metric: Reference
-    timestamp: Instant
-    quantity: DecimalText = "1"
-    properties: dict[str, str | int | bool] = {}
-
-
-class UsageBatchBody(Body):
-    events: Annotated[list[UsageEventBody], Meta(min_length=1, max_length=5_000)]
-
-
-# -- out -------------------------------------------------------------------------------------------
 
 
 class FieldProblem(Struct, kw_only=True):

@@ -8,12 +8,12 @@ from billing.errors import NotFound
 from models import reading
 from models.reading import SubscriptionListing
 from tasks import subscriptions
-from web import shapes
+from web import bodies, shapes
 from web.calls import ORGANIZATION, Answer, Call, Route
 
 
 def create(call: Call) -> Answer:
-    body: shapes.NewSubscription = call.body
+    body: bodies.NewSubscription = call.body
     organization_id = call.organization_id(body.organization)
     terms = subscriptions.SubscriptionTerms(
         plan=body.plan,
@@ -41,7 +41,7 @@ def detail(call: Call) -> Answer:
 
 
 def cancel(call: Call) -> Answer:
-    body: shapes.Cancellation = call.body
+    body: bodies.Cancellation = call.body
     organization_id, subscription_id = call.organization_of("subscription")
     subscriptions.cancel(call.context, organization_id, subscription_id, body.at_period_end)
     return Answer(_read(call, organization_id, subscription_id))
@@ -110,7 +110,7 @@ ROUTES = (
         access=ORGANIZATION,
         summary="Subscribe to a plan or a bundle",
         tag="Subscriptions",
-        body=shapes.NewSubscription,
+        body=bodies.NewSubscription,
         answer=shapes.Subscription,
         status=201,
         refusals=(402, 404, 409),
@@ -147,7 +147,7 @@ ROUTES = (
         access=ORGANIZATION,
         summary="Cancel, at the end of the period or at once",
         tag="Subscriptions",
-        body=shapes.Cancellation,
+        body=bodies.Cancellation,
         answer=shapes.Subscription,
         refusals=(404, 409),
     ),

@@ -7,7 +7,7 @@ from billing.metering import FieldError
 from models import reading
 from tasks.accounts import batch_accounts
 from tasks.usage import accept_batch
-from web import shapes, strict_json
+from web import bodies, shapes, strict_json
 from web.calls import MIB, PRODUCT, PRODUCT_READS, Answer, Call, Route
 from web.idempotency import check_key
 from web.problems import InvalidFields
@@ -83,7 +83,7 @@ ROUTES = (
         access=PRODUCT,
         summary="Report usage: one event, or a list of up to 5,000; all are taken, or none",
         tag="Usage",
-        read_by_view=(shapes.UsageEventBody, shapes.UsageBatchBody),
+        read_by_view=(bodies.UsageEventBody, bodies.UsageBatchBody),
         answer=shapes.AcceptedBatch,
         status=202,
         max_body=4 * MIB,

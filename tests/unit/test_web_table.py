@@ -9,7 +9,7 @@ import pytest
 from billing import errors
 from billing.metering import FieldError
 from gateway import errors as gateway_errors
-from web import problems, shapes
+from web import bodies, problems
 from web.dispatch import field_error
 from web.log import JsonLines
 from web.openapi import document
@@ -77,7 +77,7 @@ def _references(value: Any) -> list[str]:
 )
 def test_a_wrong_field_is_named(body: dict[str, Any], expected: FieldError) -> None:
     with pytest.raises(msgspec.ValidationError) as caught:
-        msgspec.convert(body, shapes.NewOrganization)
+        msgspec.convert(body, bodies.NewOrganization)
     assert field_error(str(caught.value)) == expected
 
 

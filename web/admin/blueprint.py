@@ -16,7 +16,8 @@ from models.work import redrive_job
 from tasks import users
 from tasks.context import Context
 from web.admin import sessions, showing
-from web.admin.pages import BY_PATH, MENU, ListPage
+from web.admin.listing import ListPage
+from web.admin.pages import BY_PATH, MENU
 
 MAX_PAGE = 1_000
 _OPEN_PAGES = ("admin.sign_in",)

@@ -1,60 +1,8 @@
 """Which lists the admin has, where, and how each column is shown."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
-
 from models import admin_lists
-from models.admin_lists import ListQuery
-
-Kind = Literal["text", "word", "code", "time", "money", "number", "badge", "yes", "json", "prices", "product"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: the row's field, its heading, and how its value is shown.
-
-    `page` and `key` make the value a link to another row: of which page, and by which field.
-    """
-
-    field: str
-    label: str
-    kind: Kind = "text"
-    page: str = ""
-    key: str = "id"
-
-
-@dataclass(frozen=True, slots=True)
-class ListPage:
-    """One list of the admin, at `/admin/<area>/<name>/`.
-
-    `choices` are the filters offered as menus; every filter of the query works in the address.
-    `related` are lists shown under a row: title, page, and the filter that takes the row's id.
-    """
-
-    area: str
-    name: str
-    title: str
-    one: str
-    query: ListQuery
-    columns: tuple[Column, ...]
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    related: tuple[tuple[str, str, str], ...] = ()
-    # A list that is only shown under a row of another.
-    inner: bool = False
-
-    @property
-    def path(self) -> str:
-        return f"{self.area}/{self.name}"
-
-
-def _of_organization() -> Column:
-    return Column("organization", "Organization", page="organizations/organization", key="organization_id")
-
-
-def _of_invoice() -> Column:
-    return Column("invoice", "Invoice", "code", page="billing/invoice", key="invoice_id")
-
+from web.admin import ops_pages
+from web.admin.listing import Column, ListPage, of_invoice, of_organization
 
 _SUBSCRIPTION_STATES = (
     "incomplete",
@@ -65,7 +13,6 @@ _SUBSCRIPTION_STATES = (
     "paused",
     "cancelled",
 )
-_WORK_STATES = ("queued", "running", "done", "dead")
 _YES_NO = ("true", "false")
 
 PAGES: tuple[ListPage, ...] = (
@@ -159,7 +106,7 @@ PAGES: tuple[ListPage, ...] = (
         admin_lists.SUBSCRIPTIONS,
         (
             Column("subscribed_to", "Subscribed to", "code", page="subscriptions/productsubscription"),
-            _of_organization(),
+            of_organization(),
             Column("status", "Status", "badge"),
             Column("quantity", "Seats", "number"),
             Column("interval", "Interval"),
@@ -201,7 +148,7 @@ PAGES: tuple[ListPage, ...] = (
         admin_lists.USAGE,
         (
             Column("event_id", "Event", "code"),
-            _of_organization(),
+            of_organization(),
             Column("product", "Product"),
             Column("metric", "Metric", "code"),
             Column("quantity", "Quantity", "number"),
@@ -209,7 +156,7 @@ PAGES: tuple[ListPage, ...] = (
             Column("state", "State", "badge"),
             Column("late", "Late", "yes"),
             Column("reason", "Reason"),
-            _of_invoice(),
+            of_invoice(),
         ),
         {"state": ("waiting", "rated", "quarantined"), "product": ("autoflow", "buildeasy", "teamspace")},
     ),
@@ -221,7 +168,7 @@ PAGES: tuple[ListPage, ...] = (
         admin_lists.CONFLICTS,
         (
             Column("event_id", "Event", "code"),
-            _of_organization(),
+            of_organization(),
             Column("product", "Product"),
             Column("received_at", "Received", "time"),
             Column("event", "The refused copy", "json"),
@@ -235,7 +182,7 @@ PAGES: tuple[ListPage, ...] = (
         admin_lists.INVOICES,
         (
             Column("number", "Number", "code", page="billing/invoice"),
-            _of_organization(),
+            of_organization(),
             Column("kind", "Kind"),
             Column("status", "Status", "badge"),
             Column("period_start_at", "From", "time"),
@@ -284,8 +231,8 @@ PAGES: tuple[ListPage, ...] = (
         admin_lists.PAYMENTS,
         (
             Column("attempted_at", "Attempted", "time", page="billing/payment"),
-            _of_organization(),
-            _of_invoice(),
+            of_organization(),
+            of_invoice(),
             Column("attempt", "Attempt", "number"),
             Column("amount_minor", "Amount", "money"),
             Column("status", "Status", "badge"),
@@ -302,8 +249,8 @@ PAGES: tuple[ListPage, ...] = (
         admin_lists.CASES,
         (
             Column("first_failed_at", "First failed", "time", page="billing/dunningcase"),
-            _of_organization(),
-            _of_invoice(),
+            of_organization(),
+            of_invoice(),
             Column("total_minor", "Total", "money"),
             Column("state", "State", "badge"),
             Column("retries_done", "Retries", "number"),
@@ -324,143 +271,7 @@ PAGES: tuple[ListPage, ...] = (
         (Column("at", "At", "time"), Column("kind", "Step", "badge"), Column("detail", "Detail")),
         inner=True,
     ),
-    ListPage(
-        "ops",
-        "job",
-        "Jobs",
-        "Job",
-        admin_lists.JOBS,
-        (
-            Column("kind", "Kind", "code", page="ops/job"),
-            _of_organization(),
-            Column("state", "State", "badge"),
-            Column("attempts", "Attempts", "number"),
-            Column("deferrals", "Put back", "number"),
-            Column("due_at", "Due", "time"),
-            Column("finished_at", "Finished", "time"),
-            Column("last_error", "Last error"),
-        ),
-        {"state": _WORK_STATES},
-    ),
-    ListPage(
-        "ops",
-        "webhook",
-        "Webhook inbox",
-        "Webhook event",
-        admin_lists.WEBHOOKS,
-        (
-            Column("type", "Type", "code", page="ops/webhook"),
-            Column("object_id", "Object", "code"),
-            Column("state", "State", "badge"),
-            Column("attempts", "Attempts", "number"),
-            Column("source", "Source"),
-            Column("received_at", "Received", "time"),
-            Column("handled_at", "Handled", "time"),
-            Column("last_error", "Last error"),
-        ),
-        {"state": _WORK_STATES, "source": ("delivered", "imported")},
-    ),
-    ListPage(
-        "ops",
-        "batch",
-        "Usage batches",
-        "Usage batch",
-        admin_lists.BATCHES,
-        (
-            Column("received_at", "Received", "time", page="ops/batch"),
-            Column("product", "Product"),
-            Column("accepted", "Accepted", "number"),
-            Column("duplicates", "Duplicates", "number"),
-            Column("state", "State", "badge"),
-            Column("attempts", "Attempts", "number"),
-            Column("handled_at", "Opened", "time"),
-            Column("idempotency_key", "Key", "code"),
-            Column("last_error", "Last error"),
-        ),
-        {"state": _WORK_STATES, "product": ("autoflow", "buildeasy", "teamspace")},
-        (("Usage records", "subscriptions/usagerecord", "batch"),),
-    ),
-    ListPage(
-        "ops",
-        "stripecall",
-        "Calls to Stripe",
-        "Call to Stripe",
-        admin_lists.CALLS,
-        (
-            Column("operation", "Operation", "code", page="ops/stripecall"),
-            Column("object_id", "Object", "code"),
-            _of_organization(),
-            Column("state", "State", "badge"),
-            Column("sends", "Sent", "number"),
-            Column("created_at", "Intended", "time"),
-            Column("resolved_at", "Resolved", "time"),
-            Column("request_id", "Request", "code"),
-        ),
-        {"state": ("prepared", "unknown", "succeeded", "declined", "refused")},
-    ),
-    ListPage(
-        "ops",
-        "reconciliation",
-        "Reconciliations",
-        "Reconciliation",
-        admin_lists.RECONCILIATIONS,
-        (
-            Column("started_at", "Started", "time", page="ops/reconciliation"),
-            Column("finished_at", "Finished", "time"),
-            Column("compared", "Compared", "json"),
-            Column("differences", "Differences", "number"),
-        ),
-    ),
-    ListPage(
-        "ops",
-        "mail",
-        "Mailbox",
-        "Message",
-        admin_lists.MAILS,
-        (
-            Column("subject", "Subject", page="ops/mail"),
-            _of_organization(),
-            Column("recipient", "To"),
-            Column("channel", "Channel"),
-            Column("kind", "Kind", "code"),
-            Column("state", "State", "badge"),
-            Column("created_at", "Written", "time"),
-            Column("sent_at", "Sent", "time"),
-        ),
-        {"channel": ("mail", "webhook"), "state": ("queued", "sent", "kept")},
-    ),
-    ListPage(
-        "ops",
-        "key",
-        "API keys",
-        "API key",
-        admin_lists.KEYS,
-        (
-            Column("name", "Name"),
-            Column("kind", "Kind", "badge"),
-            Column("bound_to", "Bound to"),
-            Column("last_four", "Ends in", "code"),
-            Column("created_at", "Made", "time"),
-            Column("expires_at", "Expires", "time"),
-            Column("revoked_at", "Revoked", "time"),
-        ),
-        {"kind": ("product", "organization", "admin")},
-    ),
-    ListPage(
-        "ops",
-        "audit",
-        "Audit log",
-        "Audit entry",
-        admin_lists.AUDIT,
-        (
-            Column("at", "At", "time"),
-            Column("actor", "Who"),
-            Column("action", "Did", "code"),
-            Column("object_type", "To"),
-            Column("object_id", "Which", "code"),
-            Column("detail", "Detail", "json"),
-        ),
-    ),
+    *ops_pages.PAGES,
 )
 
 BY_PATH = {page.path: page for page in PAGES}

@@ -1,0 +1,118 @@
+"""kill -9 in mid-quarter: one invoice a period, one charge an invoice, every cent as in a quiet run."""
+
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.context import opened
+from cli.local.stack import LocalStack
+from cli.preparing import prepare
+from models.migrate import upgrade
+from tests.scenarios.world import Customer, World
+
+PROCESSES = ("web", "worker-ingest", "worker-billing", "beat", "sandbox")
+SEED = 20260415
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder: Path = tmp_path_factory.mktemp("faults") / "state"
+    # A short lease: what a killed worker held is free again soon.
+    short = {"LEASE_SECONDS": "4"}
+    stack = LocalStack(
+        folder, profile="test", fresh=True, processes=PROCESSES, environ=short, migrate=upgrade
+    )
+    with stack:
+        stack.wait_ready(90)
+        with opened({**short, **stack.environment}) as context:
+            prepare(context, stack.environment)
+            made = World.of(stack, context)
+            yield made
+            made.admin.close()
+            made.product.close()
+
+
+class Killer:
+    """Kills processes of the stack at random instants of a printed seed, `most` times in all.
+
+    Bounded, because a process that is shot whenever it rises proves nothing about what it did.
+    """
+
+    def __init__(self, world: World, *victims: str, most: int = 5) -> None:
+        self._world, self._victims, self._most = world, victims, most
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._kill, daemon=True)
+        self._random = random.Random(SEED)
+        self.kills = 0
+
+    def __enter__(self) -> "Killer":
+        print(f"SEED={SEED}")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _kill(self) -> None:
+        while self.kills < self._most and not self._over.wait(self._random.uniform(0.5, 5)):
+            victim = self._random.choice(self._victims)
+            try:
+                self._world.stack.kill(victim, signal.SIGKILL)
+            except KeyError:
+                continue  # it is down from the last time and on its way back
+            self.kills += 1
+
+
+def a_quarter(world: World, name: str) -> Customer:
+    """Two months of usage; 12,000 and 11,000 runs are 2,000 and 1,000 above the allowance at 1.5 cents."""
+    ada = world.on("2026-04-01", name)
+    ada.card()
+    ada.subscribes("autoflow-professional")
+    for month, runs in (("04", 12_000), ("05", 11_000)):
+        ada.lives_until(f"2026-{month}-20")
+        for part in range(10):
+            ada.uses(f"2026-{month}-{10 + part}", runs // 10)
+        ada.lives_until(f"2026-{int(month) + 1:02d}-01T02:00")
+    return ada
+
+
+QUIET = [("first", "paid", 75_00), ("cycle", "paid", 105_00), ("cycle", "paid", 90_00)]
+CHARGES = [("succeeded", 75_00), ("succeeded", 105_00), ("succeeded", 90_00)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "victims",
+    [("worker-billing", "worker-ingest"), ("valkey",), ("web", "beat")],
+    ids=["workers", "broker", "web and beat"],
+)
+def test_a_quarter_ends_as_if_nobody_had_been_killed(world: World, victims: tuple[str, ...]) -> None:
+    with Killer(world, *victims) as killer:
+        ada = a_quarter(world, "ada")
+
+    assert killer.kills > 0
+    assert ada.totals == QUIET
+    assert ada.charges == CHARGES
+    world.holds(ada)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_decline_is_retried_no_more_often_when_workers_are_killed(world: World) -> None:
+    finn = world.on("2026-04-01", "finn")
+    finn.card()
+    finn.subscribes("autoflow-starter")
+    finn.card("pm_card_chargeCustomerFail")
+
+    with Killer(world, "worker-billing"):
+        finn.lives_until("2026-05-09")
+
+    assert finn.charges == [("succeeded", 35_00), *[("failed", 35_00)] * 4]
+    assert finn.access() == "suspended"
+    world.holds(finn)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import Doc
 from .faults import Faults
 from .render import render
-from .store import Store
+from .store import Store, Tx
 
 IN_FLIGHT_PER_ENDPOINT = 4
 RETRY_AFTER_S = (1.0, 3.0, 10.0, 30.0)
@@ -26,7 +27,7 @@ class _Delivery:
     """One event on its way to one endpoint."""
 
     seq: int
-    event_type: str
+    endpoint: str
     attempts: int
     url: str
     secrets: tuple[str, ...]
@@ -70,8 +71,8 @@ class Deliverer:
     def _run(self) -> None:
         while not self._stopping:
             with self.store.changed:
-                for delivery, endpoint in self._take_due():
-                    self._pool.submit(self._carry, delivery, endpoint)
+                for delivery in self._take_due():
+                    self._pool.submit(self._carry, delivery)
                 if not self._stopping:
                     self.store.changed.wait(self._nap_s())
 
@@ -82,64 +83,50 @@ class Deliverer:
             )
         return 1.0 if soonest is None else min(1.0, max(0.005, float(str(soonest)) - time.time()))
 
-    def _take_due(self) -> list[tuple[_Delivery, str]]:
+    def _take_due(self) -> list[_Delivery]:
         """Mark what may go now as being sent, in creation order for each endpoint."""
         taken = []
         with self.store.transaction_quietly() as tx:
             rows = tx.execute(
-                "SELECT seq, event, endpoint, attempts FROM deliveries WHERE state = 'pending' "
-                "AND next_at <= ? "
-                "ORDER BY seq LIMIT 200",
+                "SELECT seq, event, endpoint, attempts FROM deliveries "
+                "WHERE state = 'pending' AND next_at <= ? ORDER BY seq LIMIT 200",
                 (time.time(),),
             )
             for seq, event_id, endpoint_id, attempts in rows:
-                endpoint_key = str(endpoint_id)
-                if self._busy.get(endpoint_key, 0) >= IN_FLIGHT_PER_ENDPOINT:
-                    continue
-                endpoint, event = tx.find(endpoint_key), tx.find(str(event_id))
-                if endpoint is None or event is None:
+                event, endpoint = tx.find(str(event_id)), tx.find(str(endpoint_id))
+                if event is None or endpoint is None:
                     tx.execute("DELETE FROM deliveries WHERE seq = ?", (seq,))
-                    continue
-                twice = False
-                if attempts == 0 and seq not in self._judged:
-                    fault = self._judge(int(str(seq)), event["type"])
-                    if fault == "webhook_drop":
-                        tx.execute("UPDATE deliveries SET state = 'failed' WHERE seq = ?", (seq,))
-                        continue
-                    if fault in {"webhook_reorder", "webhook_delay"}:
-                        wait_s = _REORDER_S if fault == "webhook_reorder" else self.faults.delay_s
-                        tx.execute(
-                            "UPDATE deliveries SET next_at = ? WHERE seq = ?", (time.time() + wait_s, seq)
-                        )
-                        continue
-                    twice = fault == "webhook_duplicate"
-                tx.execute("UPDATE deliveries SET state = 'sending' WHERE seq = ?", (seq,))
-                self._busy[endpoint_key] = self._busy.get(endpoint_key, 0) + 1
-                payload = json.dumps(render(tx, event), indent=2).encode()
-                secrets = tuple(
-                    secret for secret in (endpoint["_secret"], endpoint.get("_old_secret")) if secret
-                )
-                taken.append(
-                    (
-                        _Delivery(
-                            int(str(seq)),
-                            event["type"],
-                            int(str(attempts)),
-                            endpoint["url"],
-                            secrets,
-                            payload,
-                            twice,
-                        ),
-                        endpoint_key,
-                    )
-                )
+                elif self._busy.get(endpoint["id"], 0) < IN_FLIGHT_PER_ENDPOINT:
+                    delivery = self._prepared(tx, int(str(seq)), event, endpoint, int(str(attempts)))
+                    taken += [delivery] if delivery else []
         return taken
 
-    def _judge(self, seq: int, event_type: str) -> str | None:
-        self._judged.add(seq)
-        return self.faults.for_event(event_type)
+    def _prepared(self, tx: Tx, seq: int, event: Doc, endpoint: Doc, attempts: int) -> _Delivery | None:
+        """The delivery, counted as in flight; None when a fault keeps it back or drops it."""
+        fault = None
+        if attempts == 0 and seq not in self._judged:
+            self._judged.add(seq)
+            fault = self.faults.for_event(event["type"])
+        if fault == "webhook_drop":
+            tx.execute("UPDATE deliveries SET state = 'failed' WHERE seq = ?", (seq,))
+            return None
+        if fault in {"webhook_reorder", "webhook_delay"}:
+            wait_s = _REORDER_S if fault == "webhook_reorder" else self.faults.delay_s
+            tx.execute("UPDATE deliveries SET next_at = ? WHERE seq = ?", (time.time() + wait_s, seq))
+            return None
+        tx.execute("UPDATE deliveries SET state = 'sending' WHERE seq = ?", (seq,))
+        self._busy[endpoint["id"]] = self._busy.get(endpoint["id"], 0) + 1
+        return _Delivery(
+            seq=seq,
+            endpoint=endpoint["id"],
+            attempts=attempts,
+            url=endpoint["url"],
+            secrets=tuple(filter(None, (endpoint["_secret"], endpoint.get("_old_secret")))),
+            payload=json.dumps(render(tx, event), indent=2).encode(),
+            twice=fault == "webhook_duplicate",
+        )
 
-    def _carry(self, delivery: _Delivery, endpoint: str) -> None:
+    def _carry(self, delivery: _Delivery) -> None:
         """One attempt (two for a duplicate), and what follows from its answer."""
         status = post(delivery.url, delivery.payload, delivery.secrets)
         if delivery.twice:
@@ -150,7 +137,7 @@ class Deliverer:
         state = "delivered" if delivered else "pending" if retries_left else "failed"
         next_at = time.time() + (self.retry_after_s[attempts - 1] if retries_left else 0)
         with self.store.transaction() as tx:
-            self._busy[endpoint] -= 1
+            self._busy[delivery.endpoint] -= 1
             tx.execute(
                 "UPDATE deliveries SET state = ?, attempts = ?, next_at = ?, last_status = ? WHERE seq = ?",
                 (state, attempts, next_at, status, delivery.seq),

@@ -45,7 +45,7 @@ def create_invoice_item(call: Call) -> Doc:
     if params.get("subscription"):
         _for_subscription(call, entry)
     if invoice is not None:
-        put_on_invoice(call, invoice, entry)
+        put_on_invoice(call, invoice, [entry])
     world.emit("invoiceitem.created", entry)
     return entry
 
@@ -61,14 +61,13 @@ def _for_subscription(call: Call, entry: Doc) -> None:
     }
 
 
-def put_on_invoice(call: Call, invoice: Doc, entry: Doc) -> Doc:
-    """Make the entry a line of a draft, its figures brought up to date: the line."""
-    entry["invoice"] = invoice["id"]
-    line = line_of_invoice_item(entry, invoice["id"])
+def put_on_invoice(call: Call, invoice: Doc, entered: list[Doc]) -> None:
+    """Make the entries lines of a draft, its figures brought up to date."""
     with call.world.changing(invoice, "invoice.updated"):
-        invoice["_lines"].append(line)
+        for entry in entered:
+            entry["invoice"] = invoice["id"]
+            invoice["_lines"].append(line_of_invoice_item(entry, invoice["id"]))
         invoices.refresh(call.world, invoice)
-    return line
 
 
 @api.on("GET", "/v1/invoiceitems/{id}")

@@ -65,8 +65,8 @@ def add_lines(call: Call) -> Doc:
     with world.changing(invoice, "invoice.updated"):
         if "invoice_metadata" in params:
             invoice["metadata"] = merged_metadata(invoice["metadata"], params["invoice_metadata"])
-        for index, given in enumerate(params["lines"]):
-            put_on_invoice(call, invoice, _entry(call, invoice, customer, given, index))
+        given = enumerate(params["lines"])
+        put_on_invoice(call, invoice, [_entry(call, invoice, customer, line, index) for index, line in given])
     return invoice
 
 

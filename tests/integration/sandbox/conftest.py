@@ -1,4 +1,4 @@
-"""One sandbox for each file of stories; at the end of the file everything it said is held against Stripe's types."""
+"""One sandbox for each file of stories; in the end all it said is held against Stripe's types."""
 
 from collections.abc import Iterator
 

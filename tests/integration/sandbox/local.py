@@ -24,9 +24,24 @@ from tests.contract.judge import check_event, check_object
 ROOT = Path(__file__).parents[3]
 KEY = "sk_test_local"
 LISTS = (
-    "products prices coupons tax_rates customers subscriptions invoices invoiceitems invoice_payments payment_intents "
-    "charges refunds credit_notes setup_intents webhook_endpoints test_helpers/test_clocks checkout/sessions"
-).split()
+    "products",
+    "prices",
+    "coupons",
+    "tax_rates",
+    "customers",
+    "subscriptions",
+    "invoices",
+    "invoiceitems",
+    "invoice_payments",
+    "payment_intents",
+    "charges",
+    "refunds",
+    "credit_notes",
+    "setup_intents",
+    "webhook_endpoints",
+    "test_helpers/test_clocks",
+    "checkout/sessions",
+)
 
 
 def at(text: str) -> int:
@@ -54,7 +69,9 @@ class Local:
         """Stripe's client, without retries of its own."""
         return stripe.StripeClient(KEY, base_addresses={"api": self.base}).v1
 
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+    def ask(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[int, Any, dict[str, str]]:
         """A bare request: status, JSON and headers. A dict goes out as JSON, a string as a form."""
         given = json.dumps(body).encode() if isinstance(body, dict | list) else (body or "").encode() or None
         request = urllib.request.Request(self.base + path, data=given, method=method)
@@ -116,7 +133,14 @@ class Local:
         found = [f"{event['type']}: {problem}" for event in self.events() for problem in check_event(event)]
         for path in LISTS:
             for customer in ["", *(f"&customer={doc['id']}" for doc in self._customers())]:
-                if customer and path in {"products", "prices", "coupons", "tax_rates", "webhook_endpoints", "refunds"}:
+                if customer and path in {
+                    "products",
+                    "prices",
+                    "coupons",
+                    "tax_rates",
+                    "webhook_endpoints",
+                    "refunds",
+                }:
                     continue
                 status, page, _ = self.ask("GET", f"/v1/{path}?limit=100{customer}")
                 rows = page["data"] if status == 200 else []

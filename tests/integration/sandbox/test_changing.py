@@ -138,7 +138,12 @@ def test_a_downgrade_with_a_credit_goes_to_the_balance(town: Town) -> None:
         {"items": [{"id": item.id, "quantity": 1}], "proration_behavior": "always_invoice"},
     )
     newest = town.invoices(ada)[-1]
-    assert (newest.total, newest.amount_due, newest.status, newest.ending_balance) == (-180_00, 0, "paid", -180_00)
+    assert (newest.total, newest.amount_due, newest.status, newest.ending_balance) == (
+        -180_00,
+        0,
+        "paid",
+        -180_00,
+    )
     assert town.api.customers.retrieve(ada.id).balance == -180_00
     town.to("2026-05-01 02:00")
     newest = town.invoices(ada)[-1]
@@ -157,7 +162,9 @@ def test_a_preview_is_what_comes_and_changes_nothing(town: Town) -> None:
     item = subscription["items"].data[0]
     details = {"items": [{"id": item.id, "price": town.price(90_00).id}]}
     before = town.local.events()
-    seen = town.api.invoices.create_preview({"subscription": subscription.id, "subscription_details": details})
+    seen = town.api.invoices.create_preview(
+        {"subscription": subscription.id, "subscription_details": details}
+    )
     assert [line.amount for line in seen.lines.data] == [-20_00, 60_00, 90_00]
     assert (seen.billing_reason, seen.total, prorations(town, ada)) == ("upcoming", 130_00, [])
     assert town.local.events() == before
@@ -243,7 +250,10 @@ def test_tiers_and_packages(town: Town) -> None:
             **common,
             "billing_scheme": "tiered",
             "tiers_mode": "graduated",
-            "tiers": [{"up_to": 10, "unit_amount": 5_00}, {"up_to": "inf", "unit_amount": 4_00, "flat_amount": 1_00}],
+            "tiers": [
+                {"up_to": 10, "unit_amount": 5_00},
+                {"up_to": "inf", "unit_amount": 4_00, "flat_amount": 1_00},
+            ],
             "expand": ["tiers"],
         }
     )

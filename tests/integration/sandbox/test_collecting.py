@@ -17,7 +17,11 @@ def test_a_draft_taken_over_waits_for_us(town: Town) -> None:
     subscription = town.subscribe(ada, town.price(30_00))
     town.to("2026-05-01 00:00")
     draft = town.invoices(ada)[-1]
-    assert (draft.status, draft.period_start, draft.period_end) == ("draft", at("2026-04-01"), at("2026-05-01"))
+    assert (draft.status, draft.period_start, draft.period_end) == (
+        "draft",
+        at("2026-04-01"),
+        at("2026-05-01"),
+    )
     assert draft.lines.data[0].period.to_dict() == {"start": at("2026-05-01"), "end": at("2026-06-01")}
     town.api.invoices.update(draft.id, {"auto_advance": False, "metadata": {"owner": "engine"}})
     town.to("2026-05-03 00:00")
@@ -106,7 +110,9 @@ def test_marking_the_latest_uncollectible_clears_the_subscription(town: Town) ->
     marked = town.api.invoices.mark_uncollectible(invoice.id)
     assert (marked.status, marked.status_details.uncollectible.reason) == ("uncollectible", "user_forgiven")
     assert town.again(subscription).status == "active"
-    town.local.ask("POST", f"/_sandbox/cards/{ada.invoice_settings.default_payment_method}", {"decline": None})
+    town.local.ask(
+        "POST", f"/_sandbox/cards/{ada.invoice_settings.default_payment_method}", {"decline": None}
+    )
     with pytest.raises(stripe.CardError):
         town.api.invoices.pay(invoice.id)
     assert town.api.invoices.void_invoice(invoice.id).status == "void"
@@ -161,7 +167,9 @@ def test_a_card_set_up_with_3d_secure_pays_off_session(town: Town) -> None:
         ada.id,
         "succeeded",
     )
-    town.api.customers.update(ada.id, {"invoice_settings": {"default_payment_method": ready.payment_method.id}})
+    town.api.customers.update(
+        ada.id, {"invoice_settings": {"default_payment_method": ready.payment_method.id}}
+    )
     assert town.subscribe(ada, town.price()).status == "active"
 
 
@@ -177,7 +185,9 @@ def test_an_invoice_of_our_own(town: Town) -> None:
     assert [line.amount for line in swept.lines.data] == [5_00]
     assert town.api.invoice_items.retrieve(loose.id).invoice == swept.id
     assert town.api.invoices.delete(swept.id).deleted is True
-    sent = town.api.invoices.create({"customer": ada.id, "collection_method": "send_invoice", "days_until_due": 14})
+    sent = town.api.invoices.create(
+        {"customer": ada.id, "collection_method": "send_invoice", "days_until_due": 14}
+    )
     town.api.invoices.add_lines(sent.id, {"lines": [{"amount": 9_00, "description": "Work"}]})
     sent = town.api.invoices.send_invoice(sent.id)
     assert (sent.status, sent.due_date) == ("open", at("2026-04-15"))
@@ -202,7 +212,9 @@ def test_refunds_and_credit_notes(town: Town) -> None:
     note = town.api.credit_notes.create(
         {
             "invoice": invoice.id,
-            "lines": [{"type": "invoice_line_item", "invoice_line_item": invoice.lines.data[0].id, "quantity": 1}],
+            "lines": [
+                {"type": "invoice_line_item", "invoice_line_item": invoice.lines.data[0].id, "quantity": 1}
+            ],
             "refund_amount": 40_00,
             "credit_amount": 20_00,
         }
@@ -227,7 +239,11 @@ def test_a_credit_note_on_an_open_invoice_lowers_what_is_due(town: Town) -> None
     town.api.invoices.finalize_invoice(invoice.id)
     note = town.api.credit_notes.create({"invoice": invoice.id, "amount": 30_00})
     seen = town.api.invoices.retrieve(invoice.id)
-    assert (note.type, seen.amount_remaining, seen.pre_payment_credit_notes_amount) == ("pre_payment", 70_00, 30_00)
+    assert (note.type, seen.amount_remaining, seen.pre_payment_credit_notes_amount) == (
+        "pre_payment",
+        70_00,
+        30_00,
+    )
     assert town.api.credit_notes.void_credit_note(note.id).status == "void"
     assert town.api.invoices.retrieve(invoice.id).amount_remaining == 100_00
 

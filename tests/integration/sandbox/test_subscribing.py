@@ -51,8 +51,14 @@ def test_the_31st_comes_back_after_february(town: Town) -> None:
         ends.append(day(town.again(subscription)["items"].data[0].current_period_end))
     assert ends == ["2026-03-31 10:00", "2026-04-30 10:00", "2026-05-31 10:00"]
     assert [invoice.status for invoice in town.invoices(ada)] == ["paid"] * 4
-    closed = [(day(invoice.period_start)[:10], day(invoice.period_end)[:10]) for invoice in town.invoices(ada)[1:]]
-    assert closed == [("2026-01-31", "2026-02-28"), ("2026-02-28", "2026-03-31"), ("2026-03-31", "2026-04-30")]
+    closed = [
+        (day(invoice.period_start)[:10], day(invoice.period_end)[:10]) for invoice in town.invoices(ada)[1:]
+    ]
+    assert closed == [
+        ("2026-01-31", "2026-02-28"),
+        ("2026-02-28", "2026-03-31"),
+        ("2026-03-31", "2026-04-30"),
+    ]
 
 
 def test_a_trial_is_free_asks_for_a_card_and_ends_in_a_draft(town: Town) -> None:
@@ -62,7 +68,9 @@ def test_a_trial_is_free_asks_for_a_card_and_ends_in_a_draft(town: Town) -> None
     [first] = town.invoices(ada)
     assert (first.total, first.status, first.lines.data[0].amount) == (0, "paid", 0)
 
-    intent = town.api.setup_intents.confirm(subscription.pending_setup_intent, {"payment_method": "pm_card_visa"})
+    intent = town.api.setup_intents.confirm(
+        subscription.pending_setup_intent, {"payment_method": "pm_card_visa"}
+    )
     assert intent.status == "succeeded"
     town.to("2026-02-11 10:00")
     assert "customer.subscription.trial_will_end" in town.local.told_about(subscription.id)
@@ -144,7 +152,10 @@ def test_coupons_and_both_kinds_of_tax_come_out_to_the_cent(town: Town) -> None:
     invoice = subscription.latest_invoice
     # 33.33 - 15 % (5.00) = 28.33, + 15 % = 4.25; 10.01 holds 10.01 - 10.01/1.077 = 0.72.
     assert [part.amount for part in invoice.total_discount_amounts] == [5_00]
-    assert [(tax.amount, tax.tax_behavior) for tax in invoice.total_taxes] == [(4_25, "exclusive"), (72, "inclusive")]
+    assert [(tax.amount, tax.tax_behavior) for tax in invoice.total_taxes] == [
+        (4_25, "exclusive"),
+        (72, "inclusive"),
+    ]
     assert (invoice.subtotal, invoice.total) == (43_34, 43_34 - 5_00 + 4_25)
     assert invoice.total_excluding_tax == invoice.total - 4_25 - 72
 

@@ -1,50 +1,38 @@
 """Explanations of invoice lines as text for a terminal."""
 
 from collections.abc import Iterator
-from uuid import UUID
 
-from billing.errors import NotFound
-from models.invoices import Invoice, InvoiceLine
-from tasks import explain
+from models.invoices import InvoiceLine
 from tasks.context import Context
+from tasks.explain import LineReference, explain_line, explain_text, find_line
+
+_FEW_EVENTS, _MANY_EVENTS = 5, 1_000
 
 
 def explanations(context: Context, reference: str, *, with_events: bool) -> Iterator[tuple[str, bool]]:
     """The text of each line that `reference` names, and whether it recomputes to its amount.
 
-    Args: an invoice number for all of its lines, or number/position for one. Raises NotFound.
+    Args: an invoice number for all of its lines, or number/position for one; `with_events` lists all
+    events instead of the first few. Raises NotFound.
     """
     number, _, position = reference.partition("/")
-    positions = [position] if position else [str(n) for n in _positions(context, number)]
+    named = find_line(context, reference)
+    positions = [position] if position else _positions(context, named)
     for one in positions:
-        organization_id, invoice_id, line_id = explain.find_line(context, f"{number}/{one}")
-        found = explain.explain_line(context, organization_id, invoice_id, line_id)
-        agrees = bool(found["recomputed"]["agrees"])
-        yield explain.explain_text(found), agrees
-        if with_events:
-            yield from (
-                (text, True) for text in _events(context, (organization_id, invoice_id, line_id), found)
-            )
+        line = find_line(context, f"{number}/{one}")
+        found = explain_line(context, *line, page_size=_MANY_EVENTS if with_events else _FEW_EVENTS)
+        yield explain_text(found), bool(found["recomputed"]["agrees"])
+        page = found["events"]["next"] if with_events else None
+        while page is not None:
+            events = explain_line(context, *line, page, page_size=_MANY_EVENTS)["events"]
+            for event in events["items"]:
+                yield f"            {event['occurred_at']}  {event['quantity']:>8}  {event['event_id']}", True
+            page = events["next"]
 
 
-def _positions(context: Context, number: str) -> list[int]:
+def _positions(context: Context, line: LineReference) -> list[str]:
     with context.auditor.system() as session:
-        invoice = session.query(Invoice).filter_by(number=number).one_or_none()
-        if invoice is None:
-            raise NotFound(f"no invoice has the number {number}")
         lines = session.query(InvoiceLine).filter_by(
-            organization_id=invoice.organization_id, invoice_id=invoice.id
+            organization_id=line.organization_id, invoice_id=line.invoice_id
         )
-        return sorted(line.position for line in lines)
-
-
-def _events(context: Context, ids: tuple[UUID, UUID, UUID], found: dict[str, object]) -> Iterator[str]:
-    """Every event of the line, page by page."""
-    events, page = found.get("events"), None
-    while isinstance(events, dict):
-        for event in events["items"]:
-            yield f"  {event['occurred_at']}  {event['quantity']:>8}  {event['event_id']}"
-        page = events.get("next")
-        if page is None:
-            return
-        events = explain.explain_line(context, *ids, page=page).get("events")
+        return [str(position) for position in sorted(one.position for one in lines)]

@@ -109,7 +109,8 @@ _REPEATED = f"""
     FROM ({_EVENTS}) e
     CROSS JOIN LATERAL (
         SELECT k.batch_id, k.batch_index, k.digest FROM tenant.usage_records k
-        WHERE k.organization_id = e.organization_id AND k.product_id = e.product_id AND k.event_id = e.event_id
+        WHERE k.organization_id = e.organization_id AND k.product_id = e.product_id
+          AND k.event_id = e.event_id
         LIMIT 1
     ) r
     WHERE (r.batch_id, r.batch_index) <> (e.batch_id, e.index)

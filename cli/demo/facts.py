@@ -19,6 +19,8 @@ from tasks import accounts, documents, invariants, reconciliation
 from tasks.context import Context
 from tasks.explain import explain_line, explain_text
 
+_EVENTS_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True)
 class DunningEvent:
@@ -117,13 +119,12 @@ def _dunning(context: Context, played: Played) -> list[Dunning]:
 def _explained(context: Context, played: Played, invoices: Sequence[dict[str, Any]]) -> list[Explained]:
     """Every line of every invoice, in the sequence of the invoices."""
     organization_id = UUID(played.organization_id)
-    return [
-        _explain(
-            played.member.slug, explain_line(context, organization_id, UUID(invoice["id"]), UUID(line["id"]))
-        )
+    found = (
+        explain_line(context, organization_id, UUID(invoice["id"]), UUID(line["id"]), page_size=_EVENTS_SHOWN)
         for invoice in invoices
         for line in invoice["lines"]
-    ]
+    )
+    return [_explain(played.member.slug, one) for one in found]
 
 
 def _explain(slug: str, found: dict[str, Any]) -> Explained:

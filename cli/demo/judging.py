@@ -161,7 +161,8 @@ def _settled(facts: Facts) -> Finding:
 def _dunned(facts: Facts) -> Finding:
     """The one card that failed: retried by policy, in grace, suspended, recovered; nobody else."""
     cases = [(case.organization, case.state, case.retries_done) for case in facts.dunning]
-    return Finding("dunning", cases == [("fynbos-labs", "recovered", 3)], f"cases: {cases}")
+    told = ", ".join(f"{slug} {state} after {retries} retries" for slug, state, retries in cases)
+    return Finding("dunning", cases == [("fynbos-labs", "recovered", 3)], told or "nobody")
 
 
 def _explained(facts: Facts) -> Finding:

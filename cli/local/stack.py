@@ -284,8 +284,12 @@ class LocalStack:
         return self._supervisor.restart(name)
 
     def stop(self, name: str) -> None:
-        """Stop a process for good."""
+        """Stop a process as at the end of the stack; it stays down until `start`."""
         self._supervisor.stop(name)
+
+    def start(self, name: str) -> int:
+        """Start a process that was stopped and return its pid."""
+        return self._supervisor.resume(name)
 
     def _await(
         self, name: str, is_ready: Callable[[], bool], *, timeout_s: float, why: "_Probe | None" = None

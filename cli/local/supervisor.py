@@ -94,6 +94,7 @@ class Supervisor:
         self._warden = Warden(lock_descriptor)
         self._children: dict[str, Child] = {}
         self._due: dict[str, tuple[float, Service]] = {}
+        self._stopped: dict[str, Service] = {}
         self._crashes: dict[str, int] = {}
         self._failure: ServiceDied | None = None
         self._settled = False
@@ -113,8 +114,12 @@ class Supervisor:
         return self._ask(lambda: self._restart(name))
 
     def stop(self, name: str) -> None:
-        """Stop one service; it stays down."""
-        self._ask(lambda: self._stop([name]))
+        """Stop one service in its own way; it stays down until `resume`. Raises KeyError while it is down."""
+        self._ask(lambda: self._put_down(name))
+
+    def resume(self, name: str) -> int:
+        """Start a service that was stopped and return its pid. Raises KeyError for any other."""
+        return self._ask(lambda: self._spawn(self._stopped.pop(name)))
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to a service's process and return the pid it went to; a death is healed."""
@@ -244,6 +249,11 @@ class Supervisor:
         child = self._children[name]
         child.signal(number)
         return child.pid
+
+    def _put_down(self, name: str) -> None:
+        service = self._children[name].service
+        self._stop([name])
+        self._stopped[name] = service
 
     def _restart(self, name: str) -> int:
         service = self._children[name].service if name in self._children else self._due[name][1]

@@ -97,6 +97,16 @@ def test_a_restart_asked_for_is_no_crash(stack: LocalStack, notices: list[str]) 
     assert notices == told_before
 
 
+def test_what_is_stopped_stays_down_until_it_is_started(stack: LocalStack, notices: list[str]) -> None:
+    told_before = list(notices)
+    before = stack.pid("valkey")
+    stack.stop("valkey")
+    assert "valkey" not in stack.running()
+    assert stack.start("valkey") != before
+    eventually(lambda: _length(stack, "no-such-queue") == 0, "the broker's answer")
+    assert notices == told_before
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:

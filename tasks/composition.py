@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from gateway.client import StripeGateway
-from gateway.ratelimit import RateLimiter
+from gateway.ratelimit import LIVE_PER_SECOND, TEST_PER_SECOND, RateLimiter
 from models.database import Database, PoolTerms
 from tasks.context import Context
 from tasks.queue import CeleryBell
@@ -12,7 +12,10 @@ from tasks.settings import Settings
 
 def build_context(settings: Settings, name: str, pool: PoolTerms | None = None) -> Context:
     """A context with connections of its own; `name` shows in pg_stat_activity."""
+    live = settings.stripe_api_key.startswith(("sk_live_", "rk_live_"))
     limit = settings.stripe_calls_per_second
+    if limit is None:
+        limit = LIVE_PER_SECOND if live else TEST_PER_SECOND
     return Context(
         database=Database(settings.database_url, pool, name=f"dunlin {name}"),
         auditor=Database(settings.auditor_url, PoolTerms(size=2), name=f"dunlin {name} auditor"),

@@ -29,8 +29,8 @@ class Settings:
     key_pepper: str = field(repr=False)
     stripe_api_base: str | None = None
     stripe_publishable_key: str = ""
-    # 0 switches the shared token bucket off: the local Stripe has no limit to keep.
-    stripe_calls_per_second: int = 80
+    # None keeps Stripe's own limits by the key's mode; 0 keeps none, for the local Stripe.
+    stripe_calls_per_second: int | None = None
     default_currency: str = "USD"
     supported_currencies: tuple[str, ...] = ("USD", "ZAR")
     # Percent, exclusive, for organizations without a tax rate of their own; the seed's TAX_RATE.

@@ -3,37 +3,13 @@
 import random
 import signal
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from cli.context import opened
-from cli.local.stack import LocalStack
-from cli.preparing import prepare
-from models.migrate import upgrade
-from tests.scenarios.world import Customer, World
+from tests.faults.quarter import CHARGES, QUIET, a_quarter
+from tests.scenarios.world import World
 
-PROCESSES = ("web", "worker-ingest", "worker-billing", "beat", "sandbox")
 SEED = 20260415
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder: Path = tmp_path_factory.mktemp("faults") / "state"
-    # A short lease: what a killed worker held is free again soon.
-    short = {"LEASE_SECONDS": "4"}
-    stack = LocalStack(
-        folder, profile="test", fresh=True, processes=PROCESSES, environ=short, migrate=upgrade
-    )
-    with stack:
-        stack.wait_ready(90)
-        with opened({**short, **stack.environment}) as context:
-            prepare(context, stack.environment)
-            made = World.of(stack, context)
-            yield made
-            made.admin.close()
-            made.product.close()
 
 
 class Killer:
@@ -66,23 +42,6 @@ class Killer:
             except KeyError:
                 continue  # it is down from the last time and on its way back
             self.kills += 1
-
-
-def a_quarter(world: World, name: str) -> Customer:
-    """Two months of usage; 12,000 and 11,000 runs are 2,000 and 1,000 above the allowance at 1.5 cents."""
-    ada = world.on("2026-04-01", name)
-    ada.card()
-    ada.subscribes("autoflow-professional")
-    for month, runs in (("04", 12_000), ("05", 11_000)):
-        ada.lives_until(f"2026-{month}-20")
-        for part in range(10):
-            ada.uses(f"2026-{month}-{10 + part}", runs // 10)
-        ada.lives_until(f"2026-{int(month) + 1:02d}-01T02:00")
-    return ada
-
-
-QUIET = [("first", "paid", 75_00), ("cycle", "paid", 105_00), ("cycle", "paid", 90_00)]
-CHARGES = [("succeeded", 75_00), ("succeeded", 105_00), ("succeeded", 90_00)]
 
 
 @pytest.mark.slow

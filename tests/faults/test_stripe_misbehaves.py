@@ -1,0 +1,50 @@
+"""A Stripe that throttles, fails before and after the effect, hangs, and loses or repeats its webhooks."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.quarter import CHARGES, QUIET, a_quarter
+from tests.scenarios.world import World
+
+FAULTS = {
+    "http_429": 0.05,
+    "http_500_before": 0.05,
+    "http_500_after": 0.05,
+    "webhook_duplicate": 0.05,
+    "webhook_reorder": 0.05,
+    "webhook_delay": 0.05,
+    "webhook_drop": 0.05,
+    "seed": 4711,
+}
+
+
+@pytest.fixture
+def misbehaving(world: World) -> Iterator[World]:
+    """The local Stripe with each fault at 5 %."""
+    address = world.stack.urls["sandbox"] + "/_sandbox/faults"
+    body = json.dumps(FAULTS).encode()
+    switched_on = urllib.request.Request(
+        address, data=body, headers={"Content-Type": "application/json"}, method="POST"
+    )
+    urllib.request.urlopen(switched_on).close()
+    yield world
+    behave(world)
+
+
+def behave(world: World) -> None:
+    address = world.stack.urls["sandbox"] + "/_sandbox/faults"
+    urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_quarter_ends_as_with_a_quiet_stripe(misbehaving: World) -> None:
+    ada = a_quarter(misbehaving, "ada")
+
+    behave(misbehaving)  # the proofs ask Stripe too
+    assert ada.totals == QUIET
+    assert ada.charges == CHARGES
+    misbehaving.holds(ada)

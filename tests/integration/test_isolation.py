@@ -46,13 +46,15 @@ def test_a_tenant_table_forces_row_security_with_both_policies(database: TestDat
     with database.owner.connect() as connection:
         forced = connection.execute(
             text(
-                "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = CAST(:name AS regclass)"
+                "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class "
+                "WHERE oid = CAST(:name AS regclass)"
             ),
             {"name": f"tenant.{table}"},
         ).scalar_one()
         policies = connection.execute(
             text(
-                "SELECT policyname FROM pg_policies WHERE schemaname = 'tenant' AND tablename = :table ORDER BY 1"
+                "SELECT policyname FROM pg_policies "
+                "WHERE schemaname = 'tenant' AND tablename = :table ORDER BY 1"
             ),
             {"table": table},
         ).scalars()

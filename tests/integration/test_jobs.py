@@ -163,7 +163,8 @@ def lose_the_lock(context: Context, database: TestDatabase, organization_id: UUI
     """The holder's connection dies, and another gets the lock at once."""
     with context.database.organization_lock(organization_id):
         database.break_by(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_locks "
+            "WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
         )
         with context.database.organization_lock(organization_id):
             pass

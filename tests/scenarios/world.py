@@ -182,7 +182,8 @@ class Customer:
         with self.world.context.tenant(self.id) as unit:
             rows = unit.session.execute(
                 text(
-                    "SELECT status, amount_minor FROM tenant.payments ORDER BY attempted_at, invoice_id, attempt"
+                    "SELECT status, amount_minor FROM tenant.payments "
+                    "ORDER BY attempted_at, invoice_id, attempt"
                 )
             )
             return [tuple(row) for row in rows]

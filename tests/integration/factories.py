@@ -4,9 +4,7 @@ The rows are written by the owner of the schema, straight into the tables; what 
 use cases would have written. `acme_with_a_quarter` is a small world without a fault in it.
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,27 +12,38 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
 from billing.keys import stripe_key
 from billing.metering import Aggregation, UsageFact, aggregate
 from billing.periods import Interval, Period, nth_boundary
 from billing.rating import ChargeModel, ChargeTerms, Tier, rate
-from gateway.client import StripeGateway
-from models import migrate
-from models.base import SCHEMAS, new_id
+from models.base import new_id
 from models.catalog import Meter, PlanCharge, PlanPrice, PlanTier, Product, ProductPlan
-from models.database import Database
 from models.invoice_hash import content_hash
 from models.invoices import Invoice, InvoiceLine, InvoiceSequence, Payment
 from models.ops import StripeCall, UsageBatch
 from models.organizations import Organization
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
 from models.usage import UsageRecord
-from tasks.context import Context
-from tasks.settings import Settings
-from tests.servers import postgres_url
+from tests.integration.databases import TestDatabase, fresh_database, offline_context
+
+# Whoever needs rows needs somewhere to put them.
+__all__ = [
+    "GRADUATED",
+    "CatalogRows",
+    "Quarter",
+    "Subscribed",
+    "TestDatabase",
+    "acme_with_a_quarter",
+    "batch",
+    "catalog",
+    "catalog_rows",
+    "fresh_database",
+    "offline_context",
+    "organization",
+    "subscribed",
+]
 
 GRADUATED = ChargeTerms(
     ChargeModel.graduated,
@@ -42,95 +51,6 @@ GRADUATED = ChargeTerms(
     included=Fraction(10),
     tiers=(Tier(Fraction(100), Fraction(3, 2)), Tier(None, Fraction(1))),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TestDatabase:
-    """A migrated database of its own. `owner` bypasses row-level security; the urls are of our two roles."""
-
-    __test__ = False
-
-    owner: Engine
-    app_url: str
-    auditor_url: str
-
-    def empty(self) -> None:
-        """Take every row out of it."""
-        with self.owner.begin() as connection:
-            rows = connection.execute(
-                text("SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname = ANY(:schemas)"),
-                {"schemas": list(SCHEMAS)},
-            )
-            connection.execute(text("SET LOCAL session_replication_role = replica"))
-            for table in rows.scalars().all():
-                connection.execute(text(f"DELETE FROM {table}"))
-
-    def break_by(self, statement: str, **values: Any) -> int:
-        """Do what no code of ours can: triggers, foreign keys and row-level security look away."""
-        with self.owner.begin() as connection:
-            connection.execute(text("SET LOCAL session_replication_role = replica"))
-            return connection.execute(text(statement), values).rowcount
-
-
-@contextmanager
-def fresh_database(name: str) -> Iterator[TestDatabase]:
-    """Create, migrate and afterwards drop a database on the test server."""
-    name = f"{name}_{os.getpid()}"
-    server_url = postgres_url()
-    server = create_engine(_driver(server_url), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = server_url.rsplit("/", 1)[0] + f"/{name}"
-    migrate.upgrade(url, "app", "audit")
-    owner = create_engine(_driver(url))
-    host = url.rsplit("@", 1)[1]
-    try:
-        yield TestDatabase(
-            owner, f"postgresql://dunlin_app:app@{host}", f"postgresql://dunlin_auditor:audit@{host}"
-        )
-    finally:
-        owner.dispose()
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
-
-
-class SilentBell:
-    """No worker listens: what a use case rings for is done by calling it."""
-
-    def ring(self, task: str, subject: str | None = None) -> None:
-        """Nothing happens; Postgres has the work."""
-
-    def answered(self, task: str) -> None:
-        """Nobody was rung."""
-
-
-@contextmanager
-def offline_context(
-    database: TestDatabase, *, wall: datetime, stripe_api_base: str = "http://127.0.0.1:9"
-) -> Iterator[Context]:
-    """A context of our two roles at a standing instant; without an address, nobody answers for Stripe."""
-    gateway = StripeGateway("sk_test_1", api_base=stripe_api_base, wall=lambda: wall, limiter=None)
-    settings = Settings(
-        database_url=database.app_url,
-        auditor_url=database.auditor_url,
-        redis_url="redis://127.0.0.1:9/0",
-        stripe_api_key="sk_test_1",
-        stripe_webhook_secrets=("whsec_1",),
-        secret_key="s" * 32,
-        key_pepper="p" * 32,
-    )
-    app, auditor = Database(database.app_url), Database(database.auditor_url)
-    try:
-        yield Context(app, auditor, gateway, settings, SilentBell(), lambda: wall)
-    finally:
-        app.close()
-        auditor.close()
-
-
-def _driver(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +170,9 @@ class Subscribed:
     def is_invoiced(self, n: int, *, status: str = "paid") -> Invoice:
         """Close the n-th month: next month's 49.00 and the usage that waits, numbered and sealed."""
         period, following = self.period(n), self.period(n + 1)
-        recurring = self._line("recurring", 1, following, Fraction(1), 4900, {"terms": None})
+        recurring = self._line(
+            "recurring", 1, period=following, quantity=Fraction(1), minor=4900, explanation={"terms": None}
+        )
         facts = self._waiting(period)
         quantity = aggregate(Aggregation(self.catalog.meter.aggregation), facts, period)
         rating = rate(quantity, self.catalog.terms)
@@ -262,7 +184,9 @@ class Subscribed:
             "facts": len(facts),
             "trial": False,
         }
-        usage = self._line("usage", 2, period, quantity, rating.amount.minor, explanation)
+        usage = self._line(
+            "usage", 2, period=period, quantity=quantity, minor=rating.amount.minor, explanation=explanation
+        )
         invoice = self._invoice(n, [recurring, usage])
         self._take(period, usage)
         self.subscription.usage_closed_until_at = period.end
@@ -331,10 +255,11 @@ class Subscribed:
             if period.contains(row.occurred_at):
                 row.state, row.invoice_line_id = "rated", line.id
 
-    def _line(  # noqa: PLR0917
+    def _line(
         self,
         kind: str,
         position: int,
+        *,
         period: Period,
         quantity: Fraction,
         minor: int,

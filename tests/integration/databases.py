@@ -1,0 +1,107 @@
+"""A migrated database of a test module's own, and a context that works in it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, text
+
+from gateway.client import StripeGateway
+from models import migrate
+from models.base import SCHEMAS
+from models.database import Database
+from tasks.context import Context
+from tasks.settings import Settings
+from tests.servers import postgres_url
+
+
+@dataclass(frozen=True, slots=True)
+class TestDatabase:
+    """A migrated database of its own. `owner` bypasses row-level security; the urls are of our two roles."""
+
+    __test__ = False
+
+    owner: Engine
+    app_url: str
+    auditor_url: str
+
+    def empty(self) -> None:
+        """Take every row out of it."""
+        with self.owner.begin() as connection:
+            rows = connection.execute(
+                text("SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname = ANY(:schemas)"),
+                {"schemas": list(SCHEMAS)},
+            )
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            for table in rows.scalars().all():
+                connection.execute(text(f"DELETE FROM {table}"))
+
+    def break_by(self, statement: str, **values: Any) -> int:
+        """Do what no code of ours can: triggers, foreign keys and row-level security look away."""
+        with self.owner.begin() as connection:
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            return connection.execute(text(statement), values).rowcount
+
+
+@contextmanager
+def fresh_database(name: str) -> Iterator[TestDatabase]:
+    """Create, migrate and afterwards drop a database on the test server."""
+    name = f"{name}_{os.getpid()}"
+    server_url = postgres_url()
+    server = create_engine(_driver(server_url), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    url = server_url.rsplit("/", 1)[0] + f"/{name}"
+    migrate.upgrade(url, "app", "audit")
+    owner = create_engine(_driver(url))
+    host = url.rsplit("@", 1)[1]
+    try:
+        yield TestDatabase(
+            owner, f"postgresql://dunlin_app:app@{host}", f"postgresql://dunlin_auditor:audit@{host}"
+        )
+    finally:
+        owner.dispose()
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        server.dispose()
+
+
+class SilentBell:
+    """No worker listens: what a use case rings for is done by calling it."""
+
+    def ring(self, task: str, subject: str | None = None) -> None:
+        """Nothing happens; Postgres has the work."""
+
+    def answered(self, task: str) -> None:
+        """Nobody was rung."""
+
+
+@contextmanager
+def offline_context(
+    database: TestDatabase, *, wall: datetime, stripe_api_base: str = "http://127.0.0.1:9"
+) -> Iterator[Context]:
+    """A context of our two roles at a standing instant; without an address, nobody answers for Stripe."""
+    gateway = StripeGateway("sk_test_1", api_base=stripe_api_base, wall=lambda: wall, limiter=None)
+    settings = Settings(
+        database_url=database.app_url,
+        auditor_url=database.auditor_url,
+        redis_url="redis://127.0.0.1:9/0",
+        stripe_api_key="sk_test_1",
+        stripe_webhook_secrets=("whsec_1",),
+        secret_key="s" * 32,
+        key_pepper="p" * 32,
+    )
+    app, auditor = Database(database.app_url), Database(database.auditor_url)
+    try:
+        yield Context(app, auditor, gateway, settings, SilentBell(), lambda: wall)
+    finally:
+        app.close()
+        auditor.close()
+
+
+def _driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)

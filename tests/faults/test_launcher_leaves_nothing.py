@@ -44,9 +44,9 @@ class Launched:
 
 
 @contextmanager
-def launched(state_dir: Path) -> Iterator[Launched]:
+def launched(state_dir: Path, root: Path = LAUNCH.parent) -> Iterator[Launched]:
     """Start a launcher and wait until its whole process tree stands; killed at the end if it still runs."""
-    command = [sys.executable, str(LAUNCH), str(state_dir)]
+    command = [sys.executable, str(LAUNCH), str(state_dir), str(root)]
     environ = dict(os.environ, PYTHONPATH=str(PROJECT))
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=environ, start_new_session=True
@@ -55,7 +55,8 @@ def launched(state_dir: Path) -> Iterator[Launched]:
     try:
         line = process.stdout.readline()
         assert line, "the launcher said nothing"
-        eventually(lambda: _tree_stands(descendants(process.pid)), "prefork children and granian workers")
+        if root == LAUNCH.parent:
+            eventually(lambda: _tree_stands(descendants(process.pid)), "prefork and granian's workers")
         yield Launched(process, json.loads(line), descendants(process.pid))
     finally:
         process.kill()
@@ -87,6 +88,24 @@ def test_not_even_when_the_warden_dies_with_it(state_dir: Path) -> None:
         launcher.process.kill()
         os.kill(launcher.words["warden"], signal.SIGKILL)
         eventually(lambda: not still_alive(launcher.children), "everything gone after both were killed")
+
+
+@pytest.mark.slow
+def test_who_ignores_every_request_is_killed_with_all_that_it_begot(state_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(
+        "import os, signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.fork(), os.fork()\n"
+        "open('deaf', 'a').write('x')\n"
+        "while True: signal.pause()\n"
+    )
+    (tmp_path / "Procfile").write_text("stubborn: python stubborn.py\n")
+    with launched(state_dir, tmp_path) as launcher:
+        deaf = tmp_path / "deaf"
+        eventually(lambda: deaf.exists() and len(deaf.read_text()) == 4, "four deaf processes")
+        everything = descendants(launcher.process.pid)
+        launcher.process.kill()
+        eventually(lambda: not still_alive(everything), "everything gone after the grace", within_s=30)
 
 
 def test_a_terminal_that_closes_ends_it_too(state_dir: Path) -> None:

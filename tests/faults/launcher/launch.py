@@ -1,4 +1,4 @@
-"""A launcher of its own process, so that a test can kill it: `launch.py STATE_DIR`.
+"""A launcher of its own process, so that a test can kill it: `launch.py STATE_DIR [PROJECT]`.
 
 Prints a line of JSON when the stack is ready: its environment and the warden's pid.
 """
@@ -20,7 +20,7 @@ def main() -> None:
         fresh=False,
         processes=None,
         environ=os.environ,
-        root=Path(__file__).parent,
+        root=Path(sys.argv[2]) if sys.argv[2:] else Path(__file__).parent,
     )
     with stack:
         stack.wait_ready(60)

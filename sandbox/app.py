@@ -1,5 +1,6 @@
 """The Flask application: the API under `/v1`, the switches under `/_sandbox`, the pages everywhere else."""
 
+import secrets
 import socket
 import time
 
@@ -7,6 +8,8 @@ from flask import Flask, Response, request
 
 from . import control
 from .dispatch import Dispatcher, Reply, Request
+from .pages.actions import actions
+from .pages.views import pages
 
 
 def create_app(dispatcher: Dispatcher) -> Flask:
@@ -14,7 +17,11 @@ def create_app(dispatcher: Dispatcher) -> Flask:
     app = Flask(
         __name__, template_folder="pages/templates", static_folder="pages/static", static_url_path="/static"
     )
+    # Flashed messages live in a signed cookie; a restart may forget them.
+    app.secret_key = secrets.token_bytes(24)
     app.register_blueprint(control.blueprint(dispatcher))
+    app.register_blueprint(pages(dispatcher))
+    app.register_blueprint(actions(dispatcher))
 
     @app.route("/v1/<path:rest>", methods=["GET", "POST", "DELETE"])
     def api(rest: str) -> Response:

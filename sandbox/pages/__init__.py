@@ -1,1 +1,1 @@
-
+"""The pages: what the sandbox holds, and a place to play the customer."""

@@ -40,6 +40,7 @@ def run_up(
             stack.wait_ready(_START_PATIENCE_S)
             if after_start is not None:
                 after_start(stack)
+            console.print("[bold]Dunlin is up")
             console.print(address_table(stack))
             console.print("Ctrl-C stops everything.", style="dim")
             threading.Event().wait()
@@ -58,12 +59,14 @@ def address_table(stack: LocalStack) -> Table:
         ("flower", "Flower (the queue)", "/", flower_login),
         ("sandbox", "Local Stripe", "/", ""),
     ]
-    table = Table(title="Dunlin is up", title_justify="left")
-    for heading in ("what", "where", "login"):
-        # Folded, not cut: a login that ends in an ellipsis is of no use.
-        table.add_column(heading, overflow="fold")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    # Never cut or folded: an address that ends in an ellipsis is of no use.
+    table.add_column(no_wrap=True, overflow="ignore")
     for service, what, path, login in pages:
         if service in stack.urls:
-            table.add_row(what, stack.urls[service] + path, login)
-    table.add_row("Logs", str(stack.state_dir / "logs"), "")
+            table.add_row(what, stack.urls[service] + path)
+            if login:
+                table.add_row("", f"[dim]{login}[/]")
+    table.add_row("Logs", str(stack.state_dir / "logs"))
     return table

@@ -21,6 +21,7 @@ _GENERATED = (
     "stripe_api_key",
     "stripe_webhook_secret",
 )
+_TYPED = frozenset({"flower_password", "admin_password"})
 _PREFIXES = {"stripe_api_key": "sk_test_local", "stripe_webhook_secret": "whsec_"}
 
 
@@ -32,7 +33,9 @@ class Credentials:
         self._values: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         missing = [name for name in _GENERATED if name not in self._values]
         for name in missing:
-            self._values[name] = _PREFIXES.get(name, "") + secrets.token_hex(16)
+            # The ones that a person may have to type are half as long, and long enough for loopback.
+            length = 8 if name in _TYPED else 16
+            self._values[name] = _PREFIXES.get(name, "") + secrets.token_hex(length)
         if missing:
             self._save()
 

@@ -112,18 +112,28 @@ def is_hard(decline: Decline) -> bool:
 
 
 def next_step(
-    policy: DunningPolicy, first_failed_at: datetime, retries_done: int, decline: Decline
+    policy: DunningPolicy,
+    first_failed_at: datetime,
+    retries_done: int,
+    decline: Decline,
+    *,
+    failed_at: datetime | None = None,
 ) -> RetryAt | AskForCard | GiveUp:
     """Decide what follows a failure.
 
     Args: `retries_done` counts retries that reached the bank after the first failure; a rate limit
-    or a network failure is none.
+    or a network failure is none. `failed_at` is when this failure happened, the first one if not
+    given: a new card may fail long after the first, and the retries that its schedule has missed
+    must not all come at once; each then waits for the schedule's first gap.
     """
     if is_hard(decline):
         return AskForCard(_reason(decline))
-    if retries_done < policy.retry_attempts:
-        return RetryAt(first_failed_at + policy.retry_delay(retries_done))
-    return GiveUp("retries_exhausted")
+    if retries_done >= policy.retry_attempts:
+        return GiveUp("retries_exhausted")
+    planned_at = first_failed_at + policy.retry_delay(retries_done)
+    if failed_at is not None and planned_at <= failed_at:
+        planned_at = failed_at + policy.retry_after[0]
+    return RetryAt(planned_at)
 
 
 def _reason(decline: Decline) -> str:

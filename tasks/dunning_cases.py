@@ -17,7 +17,8 @@ def record_failure(unit: TenantUnit, invoice: Invoice, payment: Payment, decline
     case.decline_code = payment.decline_code
     write_step(unit, case, f"failed:{payment.attempt}", "payment_failed", _sentence(payment))
     policy = unit.settings.dunning_policy
-    match next_step(policy, case.first_failed_at, case.retries_done, decline):
+    failed_at = payment.attempted_at
+    match next_step(policy, case.first_failed_at, case.retries_done, decline, failed_at=failed_at):
         case RetryAt(at):
             number = case.retries_done + 1
             case.next_attempt_at = at

@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
 
-from billing.invoicing import InvoiceDraft, next_number
+from billing.invoicing import InvoiceDraft, TaxTerms, next_number
 from billing.keys import line_id
 from billing.periods import Period
 from models import billing_queries, invoice_hash
@@ -47,8 +47,10 @@ def draft(
     return invoice
 
 
-def fill(unit: TenantUnit, invoice: Invoice, rated: list[RatedLine], built: InvoiceDraft) -> None:
-    """Write the lines and totals of a draft. The draft's lines stand in the same sequence as `rated`."""
+def fill(
+    unit: TenantUnit, invoice: Invoice, rated: list[RatedLine], built: InvoiceDraft, tax: TaxTerms | None
+) -> None:
+    """Write the lines, the totals and the tax of a draft; `built` has its lines in `rated`'s sequence."""
     for position, (line, source) in enumerate(zip(built.lines, rated, strict=True), start=1):
         unit.session.add(
             InvoiceLine(
@@ -75,6 +77,9 @@ def fill(unit: TenantUnit, invoice: Invoice, rated: list[RatedLine], built: Invo
                 explanation=line.explanation,
             )
         )
+    if tax is not None:
+        invoice.tax_name, invoice.tax_inclusive = tax.name, tax.inclusive
+        invoice.tax_percentage = decimal(tax.percentage)
     invoice.subtotal_minor = built.subtotal.minor
     invoice.discount_minor = built.discount.minor
     invoice.tax_minor = built.tax.minor

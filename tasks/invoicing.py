@@ -155,7 +155,8 @@ def _rate(unit: TenantUnit, invoice: Invoice, *, missed: bool) -> None:
         rated += rating.usage_lines(unit, subscription, invoice, closed)
         rated += rating.late_lines(unit, subscription, invoice)
         subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
-    invoice_rows.fill(unit, invoice, rated, _built(unit, subscription, invoice, rated))
+    built = _built(unit, subscription, invoice, rated)
+    invoice_rows.fill(unit, invoice, rated, built, mirroring.tax_terms(unit))
 
 
 def _next_period(subscription: ProductSubscription, invoice: Invoice) -> Period:
@@ -170,9 +171,6 @@ def _built(
     # The bundle's discount belongs to recurring charges, which only a cycle invoice carries.
     discount = Money(subscription.discount_minor if invoice.kind == "cycle" else 0, currency)
     tax = mirroring.tax_terms(unit)
-    if tax is not None:
-        invoice.tax_name, invoice.tax_inclusive = tax.name, tax.inclusive
-        invoice.tax_percentage = invoice_rows.decimal(tax.percentage)
     return build_invoice([line.draft for line in rated], currency, discount, tax, Money.zero(currency))
 
 

@@ -127,7 +127,7 @@ def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: Inv
     )
     invoice.stripe_invoice_id = facts.id
     invoice.hosted_invoice_url = facts.hosted_invoice_url
-    invoice_rows.fill(unit, invoice, rated, draft)
+    invoice_rows.fill(unit, invoice, rated, draft, tax_terms(unit))
     invoice.pushed_at = unit.now
     if difference := disagreement(draft, facts):
         invoice_rows.park(unit, invoice, difference)

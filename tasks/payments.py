@@ -68,8 +68,10 @@ def _attempt(unit: TenantUnit, invoice: Invoice, retry: int | None) -> Payment |
     if made and made[-1].status in _UNFINISHED:
         return made[-1]
     case = billing_queries.dunning_case(unit.session, invoice)
+    if case is not None and case.state == "stopped":
+        return None  # a cancellation ended the pursuit: the customer may still pay, we do not charge
     if retry is not None:
-        if case is None or case.state != "open" or case.retries_done >= retry:
+        if case is None or case.retries_done >= retry:
             return None
         case.retries_done, case.next_attempt_at = retry, None
     payment = _new_payment(unit, invoice, len(made) + 1)
@@ -140,6 +142,10 @@ def record_paid(unit: TenantUnit, invoice: Invoice, paid: list[PaymentFacts], pa
         _settle(unit, invoice, facts, paid_at)
     if invoice.status == "paid":
         return
+    if not paid and invoice.total_minor:
+        # By money that did not come through Stripe: a payment without an intent.
+        outside = _new_payment(unit, invoice, len(billing_queries.payments(unit.session, invoice)) + 1)
+        outside.status, outside.settled_at = "succeeded", paid_at
     invoice.status = move(INVOICE_MOVES, InvoiceStatus(invoice.status), InvoiceStatus.paid).value
     invoice.paid_minor = invoice.total_minor
     invoice.paid_at = invoice.closed_at = paid_at

@@ -228,7 +228,9 @@ def _exact(number: Decimal) -> Fraction:
 def _single_price(rating: Rating) -> Fraction | None:
     """The price to print on the line, when one price alone explains it."""
     priced = [step for step in rating.steps if step.amount]
-    return priced[0].unit_price if len(priced) == 1 else None
+    # A top-up to a minimum is one step too, and no price of a unit.
+    alone = len(priced) == 1 and priced[0].quantity == rating.billable
+    return priced[0].unit_price if alone else None
 
 
 def _plan_record(billed: BilledItem) -> dict[str, Any]:

@@ -169,3 +169,36 @@ def test_the_same_event_twice_is_billed_once_and_another_content_is_kept_apart(w
     assert (again["duplicate"], other["quarantined"]) == (1, 1)
     assert dan.totals[-1] == ("cycle", "paid", 37_00)
     world.holds(dan)
+
+
+def test_a_new_card_after_a_cancellation_charges_nothing_that_was_given_up(world: World) -> None:
+    finn = world.on("2026-04-01", "finn")
+    finn.card()
+    subscription = finn.subscribes("autoflow-starter")
+    finn.card("pm_card_chargeCustomerFail")
+    finn.lives_until("2026-05-01T02:00")
+    finn.cancels(subscription, at_period_end=False)
+    finn.rests()
+
+    finn.card()
+    finn.lives_until("2026-05-20")
+
+    assert finn.charges == [("succeeded", 35_00), ("failed", 35_00)]
+    assert finn.dunning[-1].endswith("stopped")
+    world.holds(finn)
+
+
+def test_a_new_card_that_fails_too_is_retried_a_day_apart(world: World) -> None:
+    finn = world.on("2026-04-01", "finn")
+    finn.card()
+    finn.subscribes("autoflow-starter")
+    finn.card("pm_card_authenticationRequired")  # a hard decline off session: never retried
+    finn.lives_until("2026-05-05")
+    assert finn.charges[1:] == [("failed", 35_00)]
+
+    finn.card("pm_card_chargeCustomerFail")  # soft: tried at once, then on the 6th, 7th and 8th
+    finn.lives_until("2026-05-12")
+
+    failed = [step for step in finn.dunning if step.endswith("payment_failed")]
+    assert [step[:10] for step in failed[1:]] == ["2026-05-05", "2026-05-06", "2026-05-07", "2026-05-08"]
+    world.holds(finn)

@@ -128,7 +128,7 @@ class Customer:
             state = session.execute(
                 text("SELECT state FROM ops.usage_inbox WHERE id = :id"), {"id": batch_id}
             )
-            return state.scalar_one() == "done"
+            return bool(state.scalar_one() == "done")
 
     def lives_until(self, day: str) -> None:
         """Move the organization's clock; everything due on the way is done when this returns."""

@@ -97,3 +97,10 @@ def test_policies_that_contradict_themselves_are_refused(changes: dict[str, Any]
     with pytest.raises(InvalidTerms) as refusal:
         DunningPolicy(**changes)
     assert refusal.value.field == field
+
+
+def test_a_new_card_that_fails_late_is_not_retried_all_at_once() -> None:
+    late = day(5)  # the retries of days 1, 3 and 5 were never made: the first card was a hard decline
+    first = next_step(DunningPolicy(), FAILED_AT, 0, SOFT, failed_at=late)
+    second = next_step(DunningPolicy(), FAILED_AT, 1, SOFT, failed_at=day(6))
+    assert (first, second) == (RetryAt(day(6)), RetryAt(day(7)))

@@ -68,7 +68,8 @@ _EVENTS = """
 
 # Locked while the records are written: a period that closes meanwhile waits, or is seen as closed.
 _HOLD_SUBSCRIPTIONS = text(
-    "SELECT id FROM tenant.product_subscriptions WHERE organization_id = :organization_id ORDER BY id FOR SHARE"
+    "SELECT id FROM tenant.product_subscriptions WHERE organization_id = :organization_id "
+    "ORDER BY id FOR SHARE"
 )
 
 # The item that bills an event: of the event's product, live at the event's time, and with a price
@@ -91,8 +92,8 @@ _INSERT = text(
     INSERT INTO tenant.usage_records (
         organization_id, product_id, event_id, batch_id, batch_index, meter_id, quantity, occurred_at,
         properties, digest, subscription_id, item_id, late, state, reason, received_at)
-    SELECT e.organization_id, e.product_id, e.event_id, e.batch_id, e.index, e.meter_id, e.quantity, e.occurred_at,
-           e.properties, e.digest, a.subscription_id, a.item_id,
+    SELECT e.organization_id, e.product_id, e.event_id, e.batch_id, e.index, e.meter_id, e.quantity,
+           e.occurred_at, e.properties, e.digest, a.subscription_id, a.item_id,
            coalesce(e.occurred_at < a.usage_closed_until_at, false),
            CASE WHEN a.item_id IS NULL THEN 'quarantined' ELSE 'waiting' END,
            CASE WHEN a.item_id IS NULL THEN 'no_subscription' END, e.received_at
@@ -129,8 +130,8 @@ _KEEP_CONFLICTS = text(
     INSERT INTO tenant.usage_conflicts (
         organization_id, id, product_id, event_id, batch_id, batch_index, event, received_at)
     SELECT e.organization_id, gen_random_uuid(), e.product_id, e.event_id, e.batch_id, e.index,
-           jsonb_build_object('meter_id', e.meter_id, 'quantity', e.quantity::text, 'occurred_at', e.occurred_at,
-                              'properties', e.properties, 'digest', e.digest),
+           jsonb_build_object('meter_id', e.meter_id, 'quantity', e.quantity::text,
+                              'occurred_at', e.occurred_at, 'properties', e.properties, 'digest', e.digest),
            e.received_at
     {_REPEATED} AND r.digest <> e.digest
     """
@@ -168,11 +169,13 @@ def redrive(session: Session, organization_id: UUID, product_id: UUID) -> int:
     return len(session.execute(_REDRIVE, values).all())
 
 
+# Closed up to its end: before that the invoice of its last period is still to come, and takes them.
 _LATE_AFTER_END = text(
     """
     SELECT DISTINCT s.id FROM tenant.product_subscriptions s
     JOIN tenant.usage_records r ON r.organization_id = s.organization_id AND r.subscription_id = s.id
-    WHERE s.organization_id = :organization_id AND s.ended_at IS NOT NULL AND r.late AND r.state = 'waiting'
+    WHERE s.organization_id = :organization_id AND s.ended_at <= s.usage_closed_until_at
+      AND r.late AND r.state = 'waiting'
     """
 )
 

@@ -105,6 +105,28 @@ def test_an_event_of_a_closed_period_is_late_and_one_on_the_boundary_is_not(
     assert stored(context, acme, "in-time")["late"] is False
 
 
+@pytest.mark.parametrize(("closed_until", "own_invoices"), [("2026-04-01", 0), ("2026-04-15", 1)])
+def test_late_usage_after_an_end_gets_an_invoice_of_its_own_only_when_no_other_comes(
+    context: Context, acme: Quarter, database: TestDatabase, closed_until: str, own_invoices: int
+) -> None:
+    """Ended on 15 April: until the final invoice has closed that period, it is the one to take late usage."""
+    with Session(database.owner) as session, session.begin():
+        session.execute(
+            text(
+                "UPDATE tenant.product_subscriptions "
+                "SET ended_at = '2026-04-15Z', usage_closed_until_at = :until"
+            ),
+            {"until": datetime.fromisoformat(closed_until).replace(tzinfo=UTC)},
+        )
+    posted(context, acme, event("late", on=datetime(2026, 3, 20, tzinfo=UTC)))
+    usage.drain(context)
+
+    assert stored(context, acme, "late")["late"] is True
+    with context.auditor.system() as session:
+        jobs = session.execute(text("SELECT count(*) FROM ops.jobs WHERE kind = 'invoicing.bill_late_usage'"))
+        assert jobs.scalar_one() == own_invoices
+
+
 def test_an_event_that_no_subscription_bills_is_quarantined_with_its_reason(
     context: Context, acme: Quarter
 ) -> None:

@@ -66,9 +66,12 @@ def _expected(error: Exception) -> str | None:
         return f"{field}: {error}" if field else str(error)
     if isinstance(error, StackError):
         return str(error)
-    reading = sys.modules.get("models.reading")
-    if reading is not None and isinstance(error, reading.DATABASE_AWAY):
-        return f"the database does not answer: {str(error).splitlines()[0]}"
+    if "sqlalchemy" in sys.modules:
+        from models.reading import DATABASE_AWAY  # noqa: PLC0415
+
+        if isinstance(error, DATABASE_AWAY):
+            reason = str(error).splitlines()[0].removeprefix("(psycopg.OperationalError) ")
+            return f"the database does not answer; is the system running? ({reason})"
     return None
 
 

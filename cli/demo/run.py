@@ -4,9 +4,10 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from rich.console import Console
+from rich.markup import escape
 
 from cli.context import opened, remember, state_dir
 from cli.demo.api import Api, ApiRefusal, patiently
@@ -50,25 +51,40 @@ def run_demo(*, events: int, keep: bool, environ: Mapping[str, str] = os.environ
         on_notice=lambda notice: console.print(f"  {notice}", style="yellow", markup=False, highlight=False),
     )
     console.print("[bold]Starting[/] Postgres, Valkey, a local Stripe, the web app, workers, beat and Flower")
-    with stack:
-        stack.wait_ready(_START_PATIENCE_S)
-        remember(stack.state_dir, stack.environment)
-        _since(console, began_s, "everything is up")
-        with opened({**environ, **stack.environment}) as context:
-            holds = _quarter(console, context, stack, events)
-        console.print(address_table(stack))
-        console.print(f"{time.monotonic() - began_s:.0f} s in all", style="dim")
-        if holds:
-            (stack.state_dir / FINISHED).touch()
+    try:
+        with stack:
+            stack.wait_ready(_START_PATIENCE_S)
+            remember(stack.state_dir, stack.environment)
+            _since(console, began_s, "everything is up")
+            with opened({**environ, **stack.environment}) as context:
+                holds = _quarter(console, context, stack, events)
+            _show_end(console, stack, began_s, holds=holds)
+            if keep:
+                console.print("Ctrl-C stops everything.", style="dim")
+                _stay()
+    except KeyboardInterrupt:
         console.print(
-            "[bold green]Everything holds." if holds else "[bold red]Not everything holds: see NO above."
+            "stopped before the end: everything is shut down, the next run starts anew", style="yellow"
         )
-        if keep:
-            console.print("Ctrl-C stops everything.", style="dim")
-            threading.Event().wait()
-        else:
-            console.print("`make up` starts it again with this quarter's rows.", style="dim")
+        return 130
     return 0 if holds else 1
+
+
+def _stay() -> None:
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
+def _show_end(console: Console, stack: LocalStack, began_s: float, *, holds: bool) -> None:
+    console.print(address_table(stack))
+    console.print(f"{time.monotonic() - began_s:.0f} s in all", style="dim")
+    if holds:
+        (stack.state_dir / FINISHED).touch()
+        console.print(
+            "[bold green]Everything holds.[/] `make up` starts the system with this quarter's rows."
+        )
+    else:
+        console.print(f"[bold red]Not everything holds.[/] Logs: {escape(str(stack.state_dir / 'logs'))}")
 
 
 def _quarter(console: Console, context: Context, stack: LocalStack, events: int) -> bool:
@@ -90,7 +106,6 @@ def _quarter(console: Console, context: Context, stack: LocalStack, events: int)
     for problem in problems:
         console.print(f"  {problem}", style="bold red", markup=False, highlight=False)
     if problems:
-        console.print(f"  logs: {stack.state_dir / 'logs'}", style="red")
         return False
     began_s = time.monotonic()
     _wait_for_quiet(context)
@@ -107,20 +122,27 @@ def _play(
 ) -> tuple[list[Played], list[str]]:
     """Each organization in a thread of its own, on its own clock."""
     posts = read_posts(recording.path)
+    problems: list[str] = []
     with Board(console, CAST, recording.accounts.accepted) as board:
         stage = Stage(base_url, *keys, posts, board)
         players = [Player(member, stage) for member in CAST]
-        with ThreadPoolExecutor(len(players), thread_name_prefix="player") as pool:
-            outcomes = list(pool.map(_outcome, players))
-    return [player.played for player in players], [problem for problem in outcomes if problem]
+        # Daemons: whoever interrupts the demo must not wait for the rest of the quarter.
+        threads = [threading.Thread(target=_run, args=(one, problems), daemon=True) for one in players]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return [player.played for player in players], problems
 
 
-def _outcome(player: Player) -> str | None:
+def _run(player: Player, problems: list[str]) -> None:
     try:
         player.play()
     except (ApiRefusal, Halted, ConnectionError) as problem:
-        return f"{player.played.member.slug}: {problem}"
-    return None
+        problems.append(f"{player.played.member.slug}: {problem}")
+    except BaseException as defect:
+        problems.append(f"{player.played.member.slug}: {type(defect).__name__}: {defect}")
+        raise
 
 
 def _wait_for_quiet(context: Context) -> None:

@@ -1,13 +1,16 @@
 """The Flask application: the API under `/v1`, the switches under `/_sandbox`, the pages everywhere else."""
 
+import json
 import secrets
 import socket
 import time
 
 from flask import Flask, Response, request
+from werkzeug.exceptions import InternalServerError
 
 from . import control
 from .dispatch import Dispatcher, Reply, Request
+from .errors import ApiError
 from .pages.actions import actions
 from .pages.views import pages
 
@@ -35,6 +38,14 @@ def create_app(dispatcher: Dispatcher) -> Flask:
             )
         )
         return _hang_up(reply) if reply.hang_up_after_s is not None else _response(reply)
+
+    @app.errorhandler(InternalServerError)
+    def broken(error: InternalServerError) -> Response | InternalServerError:
+        """A mistake of the sandbox itself; Flask has written its traceback to stderr."""
+        if not request.path.startswith("/v1/"):
+            return error
+        failure = ApiError(500, "api_error", f"The sandbox failed: {error.original_exception!r}")
+        return Response(json.dumps(failure.body("req_failed")), status=500, mimetype="application/json")
 
     return app
 

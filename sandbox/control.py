@@ -5,9 +5,10 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from .dispatch import Dispatcher
-from .errors import ApiError, invalid
+from .errors import ApiError, invalid, lock_timeout
 from .ids import random_token
 from .resources import payment_intents, setup_intents
+from .store import ClockBusy
 from .world import World
 
 
@@ -21,6 +22,10 @@ def blueprint(dispatcher: Dispatcher) -> Blueprint:
     @control.errorhandler(ApiError)
     def refused(error: ApiError) -> tuple[Response, int]:
         return jsonify(error.body("req_sandbox")), error.status
+
+    @control.errorhandler(ClockBusy)
+    def busy(_error: ClockBusy) -> tuple[Response, int]:
+        return refused(lock_timeout())
 
     return control
 

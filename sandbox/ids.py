@@ -17,6 +17,7 @@ PREFIXES = {
     "payment_intent": "pi",
     "charge": "ch",
     "refund": "re",
+    "dispute": "du",
     "subscription": "sub",
     "subscription_item": "si",
     "invoice": "in",

@@ -6,7 +6,7 @@ from .. import Doc
 from ..errors import ApiError, invalid
 from ..render import ENDED
 from ..world import World, clock_of
-from . import billing, discounts, proration, wallet
+from . import billing, discounts, pending, proration, wallet
 from .items import (
     change_item,
     check_items,
@@ -82,10 +82,20 @@ def _pause_collection(world: World, subscription: Doc, asked: Any) -> None:
 def _apply_terms(world: World, subscription: Doc, params: dict[str, Any]) -> ApiError | None:
     """Items, trial end and anchor: everything that moves money."""
     behavior = params.get("payment_behavior") or "allow_incomplete"
+    before = pending.terms_of(world, subscription)
+    refusal = _bill_terms(world, subscription, params, attempt=behavior != "default_incomplete")
+    if refusal is None:
+        return None
+    if behavior == "error_if_incomplete":
+        refusal.keeps_effects = False
+        raise refusal
     if behavior == "pending_if_incomplete":
-        raise invalid(
-            "The sandbox does not have pending updates (`pending_if_incomplete`).", param="payment_behavior"
-        )
+        pending.hold_back(world, subscription, before, subscription["latest_invoice"])
+    return refusal
+
+
+def _bill_terms(world: World, subscription: Doc, params: dict[str, Any], *, attempt: bool) -> ApiError | None:
+    """Change the terms and invoice what is to be invoiced at once: the refusal of its payment, if any."""
     now = world.now_of(subscription)
     moment = params.get("proration_date") or now
     prorate = params.get("proration_behavior") or "create_prorations"
@@ -105,22 +115,13 @@ def _apply_terms(world: World, subscription: Doc, params: dict[str, Any]) -> Api
         for item in items_of(world, subscription):
             _credit(world, subscription, item, moment)
     if ends_trial or resets:
-        return _restart(world, subscription, now, behavior)
+        return _restart(world, subscription, now, attempt=attempt)
     if isinstance(params.get("trial_end"), int):
         _move_trial_end(world, subscription, params["trial_end"], now, prorate)
         return None
     billing.next_boundary(world, subscription)
     if prorate == "always_invoice" and billing.pending_for(world, subscription):
-        return _raise_if_asked(
-            billing.bill_update(world, subscription, [], attempt=behavior != "default_incomplete"), behavior
-        )
-    return None
-
-
-def _raise_if_asked(refusal: ApiError | None, behavior: str) -> ApiError | None:
-    if refusal is not None and behavior == "error_if_incomplete":
-        refusal.keeps_effects = False
-        raise refusal
+        return billing.bill_update(world, subscription, [], attempt=attempt)
     return None
 
 
@@ -198,7 +199,7 @@ def _after_item_change(
         proration.charge_remaining(world, subscription, item, moment)
 
 
-def _restart(world: World, subscription: Doc, now: int, behavior: str) -> ApiError | None:
+def _restart(world: World, subscription: Doc, now: int, *, attempt: bool) -> ApiError | None:
     """A new anchor now: whole new periods for every item, invoiced at once."""
     if subscription["status"] == "trialing":
         subscription["trial_end"] = now
@@ -208,9 +209,9 @@ def _restart(world: World, subscription: Doc, now: int, behavior: str) -> ApiErr
     for item in items:
         set_period(world, subscription, item, now)
     lines = [line for item in items for line in period_lines(world, subscription, item, None)]
-    refusal = billing.bill_update(world, subscription, lines, attempt=behavior != "default_incomplete")
+    refusal = billing.bill_update(world, subscription, lines, attempt=attempt)
     billing.next_boundary(world, subscription)
-    return _raise_if_asked(refusal, behavior)
+    return refusal
 
 
 def _move_trial_end(world: World, subscription: Doc, trial_end: int, now: int, prorate: str) -> None:

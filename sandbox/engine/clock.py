@@ -11,7 +11,7 @@ from ..render import ENDED
 from ..store import Store, Tx
 from ..times import DAY, HOUR, boundary
 from ..world import World, clock_of
-from . import advance, cycle, invoices, standing
+from . import advance, cycle, invoices, pending, standing
 
 MakeWorld: TypeAlias = Callable[[Tx], World]
 
@@ -97,6 +97,7 @@ _ACTIONS: dict[str, Callable[[World, Doc], None]] = {
     "cancel_at": _cancel,
     "trial_will_end": _trial_will_end,
     "expire_incomplete": standing.expire_incomplete,
+    "expire_pending": pending.expire,
     "void_resumption": _void_resumption,
     "resume_collection": _resume_collection,
 }

@@ -6,6 +6,7 @@ from .. import Doc
 from ..cards import ALWAYS, CARDS, ON_SESSION, UNLESS_SET_UP, Card, advice, error_code, message
 from ..ids import new_id, random_token
 from ..world import World, clock_of
+from .disputes import open_dispute
 
 SUCCEEDED = "succeeded"
 DECLINED = "declined"
@@ -125,6 +126,8 @@ def _charge(world: World, intent: Doc, method: Doc) -> Outcome:
     }
     world.emit("charge.succeeded", charge)
     world.emit("payment_intent.succeeded", intent)
+    if CARDS[method["_card"]].dispute:
+        open_dispute(world, charge)
     return Outcome(SUCCEEDED)
 
 

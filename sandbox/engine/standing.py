@@ -4,7 +4,7 @@ from .. import Doc
 from ..ids import new_id
 from ..times import HOUR
 from ..world import World, clock_of
-from . import invoices
+from . import invoices, pending
 
 INCOMPLETE_LIVES_S = 23 * HOUR
 
@@ -27,7 +27,9 @@ def after_payment(world: World, invoice: Doc) -> None:
     """An invoice was paid: the subscription starts, recovers or resumes if this was its latest."""
     subscription = subscription_of(world, invoice)
     _update_delinquency(world, invoice)
-    if subscription is None or not is_latest_finalized(world, subscription, invoice):
+    if subscription is None or pending.apply_if_paid(world, subscription, invoice):
+        return
+    if not is_latest_finalized(world, subscription, invoice):
         return
     if subscription["status"] in {"incomplete", "past_due"}:
         with world.changing(subscription, "customer.subscription.updated"):
@@ -88,6 +90,7 @@ def end(world: World, subscription: Doc, *, reason: str | None, comment: Doc | N
         "cancellation_details": details | {"reason": reason},
         "pause_collection": None,
         "pending_update": None,
+        "_pending": None,
         "pending_setup_intent": None,
         "status_details": None,
     }

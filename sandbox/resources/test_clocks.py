@@ -22,6 +22,7 @@ _OWNED = [
     "payment_intent",
     "charge",
     "refund",
+    "dispute",
     "credit_note",
     "payment_method",
     "setup_intent",

@@ -36,6 +36,7 @@ LISTS = (
     "payment_intents",
     "charges",
     "refunds",
+    "disputes",
     "credit_notes",
     "setup_intents",
     "webhook_endpoints",

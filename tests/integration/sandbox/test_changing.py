@@ -265,3 +265,82 @@ def test_tiers_and_packages(town: Town) -> None:
     [invoice] = town.invoices(ada)
     # 10 * 5.00; 2 * 4.00 + 1.00; 3 packages * 7.00
     assert [line.amount for line in invoice.lines.data] == [50_00, 9_00, 21_00]
+
+
+def decline(town: Town, customer: Any, code: str | None) -> None:
+    """From now on the customer's bank refuses (or, with None, approves)."""
+    card = customer.invoice_settings.default_payment_method
+    town.local.ask("POST", f"/_sandbox/cards/{card}", {"decline": code})
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_pending_update_waits_for_its_money(town: Town, paid: bool) -> None:
+    ada = town.customer()
+    subscription = town.subscribe(ada, town.price(30_00))
+    item = subscription["items"].data[0]
+    town.to("2026-04-11 00:00")
+    decline(town, ada, "insufficient_funds")
+    waiting = town.api.subscriptions.update(
+        subscription.id,
+        {
+            "items": [{"id": item.id, "quantity": 3}],
+            "proration_behavior": "always_invoice",
+            "payment_behavior": "pending_if_incomplete",
+        },
+    )
+    assert (waiting.status, waiting["items"].data[0].quantity) == ("active", 1)
+    assert [entry.quantity for entry in waiting.pending_update.subscription_items] == [3]
+    decline(town, ada, None)
+    if paid:
+        town.api.invoices.pay(waiting.latest_invoice)
+    town.to("2026-04-12 00:00")
+    seen = town.again(subscription)
+    assert (seen.status, seen.pending_update, seen["items"].data[0].quantity) == (
+        "active",
+        None,
+        3 if paid else 1,
+    )
+    assert town.invoices(ada)[-1].status == ("paid" if paid else "void")
+
+
+@pytest.mark.parametrize(
+    ("behavior", "status", "quantity"),
+    [("allow_incomplete", "past_due", 3), ("error_if_incomplete", "active", 1)],
+)
+def test_a_change_that_nobody_pays(town: Town, behavior: str, status: str, quantity: int) -> None:
+    ada = town.customer()
+    subscription = town.subscribe(ada, town.price(30_00))
+    item = subscription["items"].data[0]
+    town.to("2026-04-11 00:00")
+    decline(town, ada, "insufficient_funds")
+    change = {
+        "items": [{"id": item.id, "quantity": 3}],
+        "proration_behavior": "always_invoice",
+        "payment_behavior": behavior,
+    }
+    if behavior == "error_if_incomplete":
+        with pytest.raises(stripe.CardError):
+            town.api.subscriptions.update(subscription.id, change)
+    else:
+        town.api.subscriptions.update(subscription.id, change)
+    seen = town.again(subscription)
+    assert (seen.status, seen["items"].data[0].quantity) == (status, quantity)
+    assert len(town.invoices(ada)) == (1 if behavior == "error_if_incomplete" else 2)
+
+
+def test_items_of_different_intervals_go_their_own_ways(town: Town) -> None:
+    ada = town.customer()
+    subscription = town.subscribe(ada, town.price(30_00), town.price(300_00, "year"))
+    ends = [item.current_period_end for item in subscription["items"].data]
+    assert ends == [at("2026-05-01"), at("2027-04-01")]
+    town.to("2026-05-01 02:00")
+    assert [invoice.total for invoice in town.invoices(ada)] == [330_00, 30_00]
+
+
+def test_a_stub_period_before_the_anchor_is_prorated(town: Town) -> None:
+    ada = town.customer()
+    subscription = town.subscribe(ada, town.price(30_00), billing_cycle_anchor=at("2026-04-11"))
+    assert subscription["items"].data[0].current_period_end == at("2026-04-11")
+    # March 11 to April 11 has 31 days; 10 of them are left: 30.00 * 10/31 = 9.68
+    town.to("2026-04-11 02:00")
+    assert [invoice.total for invoice in town.invoices(ada)] == [9_68, 30_00]

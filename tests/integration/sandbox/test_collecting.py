@@ -248,6 +248,17 @@ def test_a_credit_note_on_an_open_invoice_lowers_what_is_due(town: Town) -> None
     assert town.api.invoices.retrieve(invoice.id).amount_remaining == 100_00
 
 
+def test_a_disputed_charge(town: Town) -> None:
+    ada = town.customer("pm_card_createDispute")
+    town.subscribe(ada, town.price(30_00))
+    [charge] = town.api.charges.list({"customer": ada.id}).data
+    assert charge.disputed
+    [dispute] = town.api.disputes.list({"charge": charge.id}).data
+    assert (dispute.status, dispute.amount) == ("needs_response", 30_00)
+    assert town.api.disputes.close(dispute.id).status == "lost"
+    assert town.local.told_about(dispute.id) == ["charge.dispute.created", "charge.dispute.closed"]
+
+
 def test_stripe_waits_for_the_answer_to_invoice_created(local: Local) -> None:
     town = Town(local, now="2026-04-01 00:00")
     with receiver(500) as (url, box):

@@ -2,6 +2,7 @@
 
 import queue
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -336,6 +337,32 @@ def test_a_killed_sandbox_goes_on_where_it_was(tmp_path: Path) -> None:
         town.to("2026-02-28 12:00")
         assert [invoice.status for invoice in town.invoices(ada)] == ["paid", "paid"]
         assert town.again(subscription).status == "active"
+    finally:
+        local.process.terminate()
+        local.process.wait(timeout=10)
+
+
+def test_a_clock_that_was_advancing_at_the_kill_arrives(tmp_path: Path) -> None:
+    state = str(tmp_path / "state.sqlite3")
+    local = start("--state", state)
+    try:
+        town = Town(local)
+        ada = town.customer()
+        with socket.socket() as deaf:
+            deaf.bind(("127.0.0.1", 0))
+            deaf.listen()
+            url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+            town.api.webhook_endpoints.create({"url": url, "enabled_events": ["invoice.created"]})
+            town.subscribe(ada, town.price())
+            town.api.test_helpers.test_clocks.advance(town.clock, {"frozen_time": at("2026-03-01")})
+            assert town.api.test_helpers.test_clocks.retrieve(town.clock).status == "advancing"
+            local.process.kill()
+            local.process.wait()
+        local = start("--state", state)
+        clocks = local.api.test_helpers.test_clocks
+        await_(lambda: clocks.retrieve(town.clock).status == "ready", "the rest of the advance", 20)
+        [newest, _] = local.api.invoices.list({"customer": ada.id}).data
+        assert newest.billing_reason == "subscription_cycle"
     finally:
         local.process.terminate()
         local.process.wait(timeout=10)

@@ -124,6 +124,13 @@ def test_the_noise_is_there(recording: Recording, posts: dict[tuple[str, datetim
     assert recording.accounts.duplicate > 0
 
 
+def test_only_a_repeat_has_the_key_of_another_post(tmp_path: Path) -> None:
+    # So few that both copies of an event are posted singly at one stop.
+    few = read_posts(record(tmp_path / "few.jsonl", CAST, 500).path)
+    keys = Counter(post.key for stopped in few.values() for post in stopped if post.kind != "repeat")
+    assert max(keys.values()) == 1
+
+
 def test_late_events_come_after_the_collection_window(
     recording: Recording, posts: dict[tuple[str, datetime], list[Post]]
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from fractions import Fraction
 from numbers import Rational
 
 from billing.errors import InvalidTerms
 from billing.exact import exact_number, exact_text
+from billing.money import round_half_away
 
 _SHAPE = 1
 _ZERO = Fraction(0)
@@ -90,6 +91,28 @@ class ChargeTerms:
         _check_numbers(self)
         _check_parts(self)
         _check_tiers(self)
+
+    def scaled(self, share: Fraction) -> ChargeTerms:
+        """The same prices for a part (or a multiple) of the period that they were made for.
+
+        What counts over the whole period shrinks or grows with it: the allowance, the tiers' bounds, the
+        fixed part, minimum and maximum (rounded). Unit prices, packages and shares stay.
+        Raises: ValueError for a share that is not above zero.
+        """
+        if share <= 0:
+            raise ValueError(f"a period's part is above zero, not {share}")
+        bounds = (self.minimum_minor, self.maximum_minor)
+        minimum, maximum = (None if bound is None else round_half_away(bound * share) for bound in bounds)
+        return replace(
+            self,
+            included=self.included * share,
+            fixed=self.fixed * share,
+            tiers=tuple(
+                replace(tier, up_to=None if tier.up_to is None else tier.up_to * share) for tier in self.tiers
+            ),
+            minimum_minor=minimum,
+            maximum_minor=maximum,
+        )
 
     def to_record(self) -> dict[str, object]:
         """JSON-safe, numbers as exact text; `shape` says which reader understands it."""

@@ -89,3 +89,17 @@ def test_a_number_that_is_not_exact_is_refused_in_code_too(number: Any) -> None:
     assert refusal.value.field == "unit_price"
     with pytest.raises(InvalidTerms):
         ChargeTerms(ChargeModel.volume, "USD", tiers=(Tier(None, number),))
+
+
+def test_terms_for_half_a_period_halve_what_counts_over_the_whole_of_it() -> None:
+    whole = ChargeTerms(
+        ChargeModel.graduated,
+        "USD",
+        included=Fraction(1_000),
+        tiers=(Tier(Fraction(5_000), Fraction(2)), Tier(None, Fraction(1))),
+        minimum_minor=501,
+    )
+    half = whole.scaled(Fraction(1, 2))
+    assert (half.included, half.tiers[0].up_to, half.tiers[1].up_to) == (500, 2_500, None)
+    assert half.tiers[0].unit_price == 2
+    assert half.minimum_minor == 251  # 250.5, half away from zero

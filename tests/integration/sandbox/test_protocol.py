@@ -1,5 +1,6 @@
 """Around the objects: keys, versions, idempotency, cursors, expansions, clocks, faults, deliveries."""
 
+import json
 import queue
 import signal
 import socket
@@ -301,6 +302,18 @@ def test_faulty_deliveries(fault: str, times: int) -> None:
         local.api.products.create({"name": "Told"})
         local.settle()
         assert box.qsize() == times
+
+
+def test_a_reordered_delivery_comes_after_its_successor() -> None:
+    with sandbox() as local, receiver() as (url, box):
+        local.api.webhook_endpoints.create({"url": url, "enabled_events": ["product.created"]})
+        local.fault(once=[{"event": "product.created", "fault": "webhook_reorder"}])
+        names = ["first", "second"]
+        for name in names:
+            local.api.products.create({"name": name})
+        local.settle()
+        arrived = [json.loads(box.get_nowait()[0])["data"]["object"]["name"] for _ in names]
+        assert arrived == ["second", "first"]
 
 
 def test_a_rolled_secret_signs_beside_the_old_one() -> None:

@@ -1,9 +1,10 @@
 """An organization's subscriptions, their items and its payment methods (tenant rows)."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import TENANT, Base, CreatedAt, Currency, Minor, TenantKey, new_id
@@ -20,7 +21,8 @@ class ProductSubscription(Base):
 
     __tablename__ = "product_subscriptions"
     __table_args__ = (
-        CheckConstraint("(product_plan_id IS NULL) <> (bundle_id IS NULL)", "plan_or_bundle"),
+        # Neither, once a member has been taken out of its bundle: then the items alone say what it is.
+        CheckConstraint("product_plan_id IS NULL OR bundle_id IS NULL", "plan_or_bundle"),
         CheckConstraint(
             "status IN ('incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'paused', "
             "'cancelled')",
@@ -64,7 +66,14 @@ class SubscriptionItem(Base):
             ["organization_id", "subscription_id"],
             [ProductSubscription.organization_id, ProductSubscription.id],
         ),
-        UniqueConstraint("organization_id", "stripe_item_id"),
+        # A changed item keeps its id at Stripe; here each stretch of the same terms is a row.
+        Index(
+            "uq_subscription_items_live",
+            "organization_id",
+            "stripe_item_id",
+            unique=True,
+            postgresql_where=text("ended_at IS NULL"),
+        ),
         Index("product_subscriptions_prod_status_idx", "organization_id", "product_id", "started_at"),
         Index("ix_subscription_items_subscription", "organization_id", "subscription_id"),
         {"schema": TENANT},
@@ -80,6 +89,72 @@ class SubscriptionItem(Base):
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     stripe_item_id: Mapped[str | None]
+    # What was really charged, after discounts, for the running period or what was left of it: a
+    # change gives back the unused part of it.
+    debited_minor: Mapped[Minor] = mapped_column(default=0)
+    debited_from_at: Mapped[datetime | None]
+    debited_until_at: Mapped[datetime | None]
+
+
+class SubscriptionChange(Base):
+    """A change of plan, seats or members, written before Stripe is told; applied once."""
+
+    __tablename__ = "subscription_changes"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "subscription_id"],
+            [ProductSubscription.organization_id, ProductSubscription.id],
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", "item_id"],
+            [SubscriptionItem.organization_id, SubscriptionItem.id],
+        ),
+        CheckConstraint("proration IN ('prorate', 'next_period', 'none')", "proration"),
+        CheckConstraint("(refused_at IS NULL) OR (applied_at IS NULL)", "one_end"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    subscription_id: Mapped[UUID]
+    item_id: Mapped[UUID]
+    # The terms to change to; without a price the item is taken out.
+    price_id: Mapped[UUID | None] = mapped_column(ForeignKey(PlanPrice.id))
+    quantity: Mapped[int]
+    proration: Mapped[str]
+    changed_at: Mapped[datetime]
+    applied_at: Mapped[datetime | None]
+    refused_at: Mapped[datetime | None]
+    refusal: Mapped[str | None]
+
+
+class PendingCharge(Base):
+    """A credit or charge of a change in mid-period; the next invoice takes it, once."""
+
+    __tablename__ = "pending_charges"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "subscription_id"],
+            [ProductSubscription.organization_id, ProductSubscription.id],
+        ),
+        UniqueConstraint("organization_id", "key"),
+        Index("ix_pending_charges_subscription", "organization_id", "subscription_id"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    subscription_id: Mapped[UUID]
+    key: Mapped[str]
+    item_id: Mapped[UUID]
+    product_id: Mapped[UUID] = mapped_column(ForeignKey(Product.id))
+    description: Mapped[str]
+    quantity: Mapped[int]
+    currency: Mapped[Currency]
+    amount_minor: Mapped[Minor]
+    # The stretch that is given back or charged; it begins with the change.
+    period_start_at: Mapped[datetime]
+    period_end_at: Mapped[datetime]
+    explanation: Mapped[dict[str, Any]]
+    invoice_id: Mapped[UUID | None]
 
 
 class PaymentMethod(Base):

@@ -119,7 +119,7 @@ def upgrade() -> None:
             name=op.f("ck_product_subscriptions_status"),
         ),
         sa.CheckConstraint(
-            "(product_plan_id IS NULL) <> (bundle_id IS NULL)",
+            "product_plan_id IS NULL OR bundle_id IS NULL",
             name=op.f("ck_product_subscriptions_plan_or_bundle"),
         ),
         sa.CheckConstraint("quantity > 0", name=op.f("ck_product_subscriptions_quantity")),
@@ -349,6 +349,9 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("stripe_item_id", sa.String(), nullable=True),
+        sa.Column("debited_minor", sa.BigInteger(), nullable=False),
+        sa.Column("debited_from_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("debited_until_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["organization_id", "subscription_id"],
             ["tenant.product_subscriptions.organization_id", "tenant.product_subscriptions.id"],
@@ -369,11 +372,6 @@ def upgrade() -> None:
             ["product_id"], ["catalog.products.id"], name=op.f("fk_subscription_items_product_id")
         ),
         sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_subscription_items")),
-        sa.UniqueConstraint(
-            "organization_id",
-            "stripe_item_id",
-            name=op.f("uq_subscription_items_organization_id_stripe_item_id"),
-        ),
         schema="tenant",
     )
     op.create_index(
@@ -568,5 +566,91 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "organization_id", "case_id", "key", name=op.f("uq_dunning_steps_organization_id_case_id_key")
         ),
+        schema="tenant",
+    )
+    op.create_index(
+        "uq_subscription_items_live",
+        "subscription_items",
+        ["organization_id", "stripe_item_id"],
+        unique=True,
+        schema="tenant",
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_table(
+        "pending_charges",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("subscription_id", sa.Uuid(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), nullable=False),
+        sa.Column("product_id", sa.Uuid(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("quantity", sa.Integer(), nullable=False),
+        sa.Column("currency", sa.String(length=3), nullable=False),
+        sa.Column("amount_minor", sa.BigInteger(), nullable=False),
+        sa.Column("period_start_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("period_end_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("explanation", postgresql.JSONB(), nullable=False),
+        sa.Column("invoice_id", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "subscription_id"],
+            ["tenant.product_subscriptions.organization_id", "tenant.product_subscriptions.id"],
+            name=op.f("fk_pending_charges_organization_id_subscription_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["catalog.organizations.id"], name=op.f("fk_pending_charges_organization_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["product_id"], ["catalog.products.id"], name=op.f("fk_pending_charges_product_id")
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_pending_charges")),
+        sa.UniqueConstraint("organization_id", "key", name=op.f("uq_pending_charges_organization_id_key")),
+        schema="tenant",
+    )
+    op.create_index(
+        "ix_pending_charges_subscription",
+        "pending_charges",
+        ["organization_id", "subscription_id"],
+        unique=False,
+        schema="tenant",
+    )
+    op.create_table(
+        "subscription_changes",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("subscription_id", sa.Uuid(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), nullable=False),
+        sa.Column("price_id", sa.Uuid(), nullable=True),
+        sa.Column("quantity", sa.Integer(), nullable=False),
+        sa.Column("proration", sa.String(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("applied_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("refused_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("refusal", sa.String(), nullable=True),
+        sa.CheckConstraint(
+            "proration IN ('prorate', 'next_period', 'none')", name=op.f("ck_subscription_changes_proration")
+        ),
+        sa.CheckConstraint(
+            "(refused_at IS NULL) OR (applied_at IS NULL)", name=op.f("ck_subscription_changes_one_end")
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "item_id"],
+            ["tenant.subscription_items.organization_id", "tenant.subscription_items.id"],
+            name=op.f("fk_subscription_changes_organization_id_item_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "subscription_id"],
+            ["tenant.product_subscriptions.organization_id", "tenant.product_subscriptions.id"],
+            name=op.f("fk_subscription_changes_organization_id_subscription_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"],
+            ["catalog.organizations.id"],
+            name=op.f("fk_subscription_changes_organization_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["price_id"], ["catalog.plan_prices.id"], name=op.f("fk_subscription_changes_price_id")
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_subscription_changes")),
         schema="tenant",
     )

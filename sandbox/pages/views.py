@@ -25,6 +25,7 @@ KINDS = {
     "tax rates": "tax_rate",
     "refunds": "refund",
     "credit notes": "credit_note",
+    "disputes": "dispute",
     "endpoints": "webhook_endpoint",
 }
 _PER_PAGE = 50
@@ -116,7 +117,8 @@ def pages(dispatcher: Dispatcher) -> Blueprint:
             doc = tx.find(object_id) or abort(404)
             shown = render(tx, doc)
             history = tx.select("event", parent=object_id)[::-1][:30]
-            text = json.dumps(shown, indent=2, ensure_ascii=False)
+            ordered = {name: shown[name] for name in ("id", "object")} | dict(sorted(shown.items()))
+            text = json.dumps(ordered, indent=2, ensure_ascii=False)
             return render_template("object.html", doc=doc, text=text, history=history)
 
     @blueprint.get("/customer/<customer_id>")

@@ -36,16 +36,18 @@ _HELD = text(
     JOIN tenant.product_subscriptions s ON s.organization_id = i.organization_id AND s.id = i.subscription_id
     JOIN catalog.product_plans p ON p.id = i.plan_id
     JOIN catalog.plan_tiers t ON t.id = p.tier_id
-    WHERE i.organization_id = :organization_id AND i.product_id = :product_id
-    ORDER BY (s.status IN ('trialing', 'active', 'past_due')) DESC, (s.status = 'paused') DESC,
+    WHERE i.organization_id = :organization_id AND i.product_id = :product_id AND i.started_at <= :now
+    ORDER BY (i.ended_at IS NULL OR i.ended_at > :now) DESC,
+             (s.status IN ('trialing', 'active', 'past_due')) DESC, (s.status = 'paused') DESC,
              t.rank DESC, s.id DESC
     LIMIT 1
     """
 )
 
 
-def held_plan(session: Session, organization_id: UUID, product: UUID) -> HeldPlan | None:
-    row = session.execute(_HELD, {"organization_id": organization_id, "product_id": product}).one_or_none()
+def held_plan(session: Session, organization_id: UUID, product: UUID, now: datetime) -> HeldPlan | None:
+    values = {"organization_id": organization_id, "product_id": product, "now": now}
+    row = session.execute(_HELD, values).one_or_none()
     return HeldPlan(*row) if row else None
 
 

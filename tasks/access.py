@@ -28,7 +28,7 @@ def access(context: Context, organization_id: UUID, product_code: str) -> Access
         product_id = access_queries.product_id(unit.session, product_code)
         if product_id is None:
             raise NotFound("no such product")
-        held = access_queries.held_plan(unit.session, organization_id, product_id)
+        held = access_queries.held_plan(unit.session, organization_id, product_id, unit.now)
         if held is None:
             return AccessAnswer("none", None, [], {}, {})
         unpaid = [

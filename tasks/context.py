@@ -63,6 +63,22 @@ class Context:
             yield unit
         self._ring(unit)
 
+    @contextmanager
+    def rehearsal(self, organization_id: UUID) -> Iterator["TenantUnit"]:
+        """A tenant transaction that is taken back at its end; rows read in it stay readable.
+
+        For previews: the same code as the real thing, and nothing is written or rung.
+        """
+        with self.database.tenant(organization_id) as session:
+            organization = session.get(Organization, organization_id)
+            if organization is None:
+                raise NotFound("no such organization")
+            now = now_for(session, organization, self.wall())
+            yield TenantUnit(session=session, now=now, settings=self.settings, organization=organization)
+            session.flush()
+            session.expunge_all()
+            session.rollback()
+
     def _ring(self, unit: "Unit") -> None:
         """After the commit: a worker that came earlier would not find the rows."""
         for task, subject in unit.rings:

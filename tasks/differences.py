@@ -16,12 +16,12 @@ from gateway.translate import (
     SubscriptionFacts,
 )
 from models.invoices import Invoice, InvoiceLine, Payment
-from models.reconciling import Books, InvoiceRows, SubscriptionRows
+from models.reconciling import Books, InvoiceRows, ItemRows, SubscriptionRows
 from models.subscriptions import PaymentMethod
 
 Kind = Literal["missing_here", "missing_at_stripe", "amount", "status", "other"]
 # Stripe makes these lines itself, from the subscription's items; all others carry our line's id.
-_STRIPES_OWN = ("recurring", "seats")
+_STRIPES_OWN = ("recurring", "seats", "proration")
 _MONEY_IN = ("succeeded", "refunded")
 
 _Ours = TypeVar("_Ours")
@@ -209,7 +209,7 @@ def _invoices(seen: _Seen, books: Books, found: Sequence[StripeInvoice]) -> Iter
         if each.invoice.stripe_invoice_id is not None or each.invoice.finalized_at is not None
     }
     theirs = {each.facts.id: each for each in found}
-    items = {each.item.id: each.item.stripe_item_id for rows in books.subscriptions for each in rows.items}
+    items = {each.item.id: each for rows in books.subscriptions for each in rows.items}
     yield from _unpaired(seen, "invoice", ours, theirs)
     for row, mirrored in _paired(ours, theirs):
         facts = mirrored.facts
@@ -260,11 +260,12 @@ def _lines(
     about: str,
     rows: InvoiceRows,
     facts: Sequence[InvoiceLineFacts],
-    items: Mapping[UUID, str | None],
+    items: Mapping[UUID, ItemRows],
 ) -> Iterator[Difference]:
     """Line by line: ours by the id that we gave Stripe, Stripe's own by their subscription item."""
-    ours = {_line_name(line, items): line for line in rows.lines}
-    theirs = {each.metadata.get("line_id") or each.subscription_item_id or each.id: each for each in facts}
+    made_by_stripe = rows.invoice.kind in ("first", "cycle")
+    ours = {_line_name(line, items) if made_by_stripe else str(line.id): line for line in rows.lines}
+    theirs = {_stripes_line_name(each): each for each in facts}
     yield from _unpaired(seen, f"{about}: line", ours, theirs)
     for row, found in _paired(ours, theirs):
         yield from seen.fields(
@@ -274,10 +275,24 @@ def _lines(
         )
 
 
-def _line_name(line: InvoiceLine, items: Mapping[UUID, str | None]) -> str:
+def _line_name(line: InvoiceLine, items: Mapping[UUID, ItemRows]) -> str:
     stripes_own = line.kind in _STRIPES_OWN and line.item_id is not None
-    name = items.get(line.item_id) if stripes_own and line.item_id else None
-    return name or str(line.id)
+    item = items.get(line.item_id) if stripes_own and line.item_id else None
+    if item is not None and line.kind == "proration":
+        return _proration_name(item.stripe_price_id, line.amount_minor, line.period_start_at)
+    return (item.item.stripe_item_id if item else None) or str(line.id)
+
+
+def _stripes_line_name(line: InvoiceLineFacts) -> str:
+    if line.proration:
+        return _proration_name(line.price_id, line.amount_minor, line.period_start_at)
+    return line.metadata.get("line_id") or line.subscription_item_id or line.id
+
+
+def _proration_name(price_id: str | None, amount_minor: int, changed_at: datetime) -> str:
+    """A change leaves a credit and a charge, at one instant; Stripe's lines of it name no item."""
+    side = "credit" if amount_minor < 0 else "charge"
+    return f"{price_id}, {side} of {changed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _unpaired(

@@ -26,7 +26,7 @@ from tasks.stripe_calls import call
 from tasks.subscriptions import stripe_tax_rates
 
 # Stripe's own lines carry these charges on a cycle draft; everything else we add.
-_STRIPES_OWN = ("recurring", "seats")
+_STRIPES_OWN = ("recurring", "seats", "proration")
 
 
 @job("invoicing.close_period", queue="invoicing")
@@ -154,8 +154,10 @@ def _rate(unit: TenantUnit, invoice: Invoice, *, missed: bool) -> None:
     else:
         rated += rating.usage_lines(unit, subscription, invoice, closed)
         rated += rating.late_lines(unit, subscription, invoice)
+        rated += rating.change_lines(unit, subscription, invoice)
         subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
     built = _built(unit, subscription, invoice, rated)
+    rating.note_debits(unit, rated, built)
     invoice_rows.fill(unit, invoice, rated, built, mirroring.tax_terms(unit))
 
 
@@ -172,6 +174,23 @@ def _built(
     discount = Money(subscription.discount_minor if invoice.kind == "cycle" else 0, currency)
     tax = mirroring.tax_terms(unit)
     return build_invoice([line.draft for line in rated], currency, discount, tax, Money.zero(currency))
+
+
+def recurring_draft(
+    unit: TenantUnit, subscription: ProductSubscription, rated: Sequence[RatedLine]
+) -> InvoiceDraft:
+    """Recurring lines after the discounts that a cycle invoice gives them, before tax."""
+    currency = subscription.currency
+    discount = Money(subscription.discount_minor, currency)
+    return build_invoice([line.draft for line in rated], currency, discount, None, Money.zero(currency))
+
+
+def rehearsed(unit: TenantUnit, subscription: ProductSubscription) -> Invoice:
+    """The coming cycle invoice as things stand. Only inside a rehearsal: it takes usage and charges."""
+    period = Period(subscription.current_period_start_at, subscription.current_period_end_at)
+    invoice = invoice_rows.draft(unit, subscription, "cycle", period)
+    _rate(unit, invoice, missed=False)
+    return invoice
 
 
 def _pushed(context: Context, organization_id: UUID, invoice_id: UUID) -> InvoiceFacts:

@@ -128,6 +128,7 @@ def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: Inv
     invoice.stripe_invoice_id = facts.id
     invoice.hosted_invoice_url = facts.hosted_invoice_url
     invoice_rows.fill(unit, invoice, rated, draft, tax_terms(unit))
+    rating.note_debits(unit, rated, draft)
     invoice.pushed_at = unit.now
     if difference := disagreement(draft, facts):
         invoice_rows.park(unit, invoice, difference)

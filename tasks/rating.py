@@ -7,16 +7,17 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from billing.invoicing import DraftLine, LineKind
+from billing.exact import exact_text
+from billing.invoicing import DraftLine, InvoiceDraft, LineKind
 from billing.keys import line_id, line_key
 from billing.metering import Aggregation, UsageFact, aggregate
 from billing.money import Money
 from billing.periods import Period
 from billing.rating import ChargeTerms, Rating, rate
-from models import billing_queries, usage_billing
+from models import billing_queries, change_queries, usage_billing
 from models.billing_queries import BilledItem, MeteredCharge
 from models.invoices import Invoice
-from models.subscriptions import ProductSubscription
+from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.usage_billing import UsageWindow
 from tasks.context import TenantUnit
 
@@ -34,8 +35,45 @@ class RatedLine:
 def recurring_lines(unit: TenantUnit, subscription: ProductSubscription, period: Period) -> list[RatedLine]:
     """What the subscription charges in advance for `period`: one line per item."""
     billed = billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
-    live = [item for item in billed if item.item.ended_at is None or item.item.ended_at > period.start]
-    return [_recurring_line(item, period) for item in live]
+    return [_recurring_line(each, period) for each in billed if _is_live(each.item, period.start)]
+
+
+def _is_live(item: SubscriptionItem, at: datetime) -> bool:
+    return item.started_at <= at and (item.ended_at is None or at < item.ended_at)
+
+
+def change_lines(unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice) -> list[RatedLine]:
+    """Credits and charges of changes made before the invoice's period ended; it takes them, no other does."""
+    lines = []
+    pending = change_queries.pending_charges(
+        unit.session, unit.organization.id, subscription.id, invoice.period_end_at
+    )
+    for charge in pending:
+        charge.invoice_id = invoice.id
+        draft = DraftLine(
+            key=line_key("change", charge.key),
+            kind=LineKind.proration,
+            description=charge.description,
+            amount=Money(charge.amount_minor, charge.currency),
+            quantity=Fraction(charge.quantity),
+            unit_price=None,
+            period=Period(charge.period_start_at, charge.period_end_at),
+            product=str(charge.product_id),
+            # Stripe, too, takes discounts into account when it prorates, and not again on the line.
+            discountable=False,
+            explanation=charge.explanation,
+        )
+        lines.append(RatedLine(draft, charge.item_id, charge.product_id))
+    return lines
+
+
+def note_debits(unit: TenantUnit, rated: list[RatedLine], built: InvoiceDraft) -> None:
+    """Remember on each item what its recurring line really charged, for a change in mid-period."""
+    for line, source in zip(built.lines, rated, strict=True):
+        if line.kind in (LineKind.recurring, LineKind.seats):
+            item = unit.session.get_one(SubscriptionItem, (unit.organization.id, source.item_id))
+            item.debited_minor = line.net.minor
+            item.debited_from_at, item.debited_until_at = line.period.start, line.period.end
 
 
 def _recurring_line(billed: BilledItem, period: Period) -> RatedLine:
@@ -136,7 +174,20 @@ class _Metered:
         """The price that counts; usage inside a trial is metered, shown, and free."""
         if self.in_trial:
             return ChargeTerms.from_record({"model": "per_unit", "currency": self.subscription.currency})
-        return ChargeTerms.from_record(self.metered.charge.terms)
+        terms = ChargeTerms.from_record(self.metered.charge.terms)
+        return terms if self.share == 1 else terms.scaled(self.share)
+
+    @property
+    def share(self) -> Fraction:
+        """The part of the period in which the plan was held: a change in mid-period splits the allowance.
+
+        A period that ends early with its subscription is whole: nobody held another plan in it.
+        """
+        if self.period.seconds == 0:
+            return Fraction(1)
+        held_from = max(self.billed.item.started_at, self.period.start)
+        held_until = min(self.billed.item.ended_at or self.period.end, self.period.end)
+        return Period(held_from, held_until).seconds / self.period.seconds
 
     @property
     def in_trial(self) -> bool:
@@ -246,6 +297,7 @@ def _usage_record(usage: _Metered, rating: Rating, count: int) -> dict[str, Any]
         "rating": rating.to_record(),
         "facts": count,
         "trial": usage.in_trial,
+        "share": exact_text(usage.share),
     }
 
 

@@ -26,7 +26,7 @@ from tasks.stripe_calls import call
 
 log = logging.getLogger("dunlin.subscriptions")
 
-_MAX_SEATS = 100_000
+MAX_SEATS = 100_000
 _MAX_TRIAL_DAYS = 730  # Stripe's own bound on trial_period_days
 
 
@@ -48,8 +48,8 @@ class SubscriptionTerms:
             raise InvalidTerms("name either a plan or a bundle", field="plan")
         if self.interval not in set(Interval):
             raise InvalidTerms(f"must be one of {', '.join(Interval)}", field="interval")
-        if not 1 <= self.quantity <= _MAX_SEATS:
-            raise InvalidTerms(f"must be 1 to {_MAX_SEATS}", field="quantity")
+        if not 1 <= self.quantity <= MAX_SEATS:
+            raise InvalidTerms(f"must be 1 to {MAX_SEATS}", field="quantity")
         if not 0 <= self.trial_days <= _MAX_TRIAL_DAYS:
             raise InvalidTerms(f"must be 0 to {_MAX_TRIAL_DAYS}", field="trial_days")
 

@@ -2,6 +2,9 @@
 
 import pytest
 
+# Their assertions are the stories' own: a failure must show both sides.
+pytest.register_assert_rewrite("tests.scenarios.world", "tests.scenarios.golden")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden invoices anew")

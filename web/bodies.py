@@ -71,6 +71,24 @@ class NewSubscription(Body):
     payment_method: StripeId | None = None
 
 
+class SubscriptionChange(Body):
+    """What to change: `plan` and `quantity`, or `remove` to take `product` out of a bundle.
+
+    `product` names the item where the subscription has several. `prorate` charges and credits the
+    difference on the next invoice, `none` changes now without, `next_period` at the period's end.
+    """
+
+    plan: Name | None = None
+    quantity: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    product: Name | None = None
+    remove: bool = False
+    proration: Annotated[str, Meta(pattern="^(prorate|next_period|none)$")] = "prorate"
+
+
+class Preview(SubscriptionChange):
+    """As a change; empty, the coming invoice as things stand."""
+
+
 class Cancellation(Body):
     at_period_end: bool = True
 

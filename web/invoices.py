@@ -34,7 +34,7 @@ def detail(call: Call) -> Answer:
         found = reading.invoice(unit.session, organization_id, invoice_id)
     if found is None:
         raise NotFound("no such invoice")
-    lines = [_line(*parts) for parts in found.lines]
+    lines = [line(*parts) for parts in found.lines]
     payments = [_payment(payment) for payment in found.payments]
     return Answer(shapes.InvoiceDetail(**_fields(found.invoice), lines=lines, payments=payments))
 
@@ -87,7 +87,7 @@ def _fields(row: Invoice) -> dict[str, Any]:
     }
 
 
-def _line(row: InvoiceLine, product: str, metric: str | None) -> shapes.InvoiceLine:
+def line(row: InvoiceLine, product: str, metric: str | None) -> shapes.InvoiceLine:
     return shapes.InvoiceLine(
         id=row.id,
         kind=row.kind,

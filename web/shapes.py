@@ -297,6 +297,21 @@ class InvoiceDetail(Invoice, kw_only=True):
     payments: list[Payment]
 
 
+class InvoicePreview(Struct, kw_only=True):
+    """The coming invoice as it would be; nothing of it is written."""
+
+    subscription: UUID
+    currency: str
+    subtotal_minor: int
+    discount_minor: int
+    tax_minor: int
+    credit_minor: int
+    total_minor: int
+    period_start_at: datetime
+    period_end_at: datetime
+    lines: list[InvoiceLine]
+
+
 class Access(Struct, kw_only=True):
     """access: full, grace, suspended or none; `until` ends a grace period."""
 

@@ -7,9 +7,10 @@ from msgspec import UNSET, UnsetType
 from billing.errors import NotFound
 from models import reading
 from models.reading import SubscriptionListing
-from tasks import subscriptions
+from tasks import subscription_changes, subscriptions
 from web import bodies, shapes
 from web.calls import ORGANIZATION, Answer, Call, Route
+from web.invoices import line as invoice_line
 
 
 def create(call: Call) -> Answer:
@@ -38,6 +39,44 @@ def listed(call: Call) -> Answer:
 
 def detail(call: Call) -> Answer:
     return Answer(_read(call, *call.organization_of("subscription")))
+
+
+def change(call: Call) -> Answer:
+    organization_id, subscription_id = call.organization_of("subscription")
+    subscription_changes.change(call.context, organization_id, subscription_id, _change_terms(call.body))
+    return Answer(_read(call, organization_id, subscription_id))
+
+
+def preview(call: Call) -> Answer:
+    organization_id, subscription_id = call.organization_of("subscription")
+    body: bodies.Preview = call.body
+    terms = None if body == bodies.Preview() else _change_terms(body)
+    found = subscription_changes.preview(call.context, organization_id, subscription_id, terms)
+    row = found.invoice
+    return Answer(
+        shapes.InvoicePreview(
+            subscription=row.subscription_id,
+            currency=row.currency,
+            subtotal_minor=row.subtotal_minor,
+            discount_minor=row.discount_minor,
+            tax_minor=row.tax_minor,
+            credit_minor=row.credit_minor,
+            total_minor=row.total_minor,
+            period_start_at=row.period_start_at,
+            period_end_at=row.period_end_at,
+            lines=[invoice_line(*parts) for parts in found.lines],
+        )
+    )
+
+
+def _change_terms(body: bodies.SubscriptionChange) -> subscription_changes.ChangeTerms:
+    return subscription_changes.ChangeTerms(
+        plan=body.plan,
+        quantity=body.quantity,
+        product=body.product,
+        remove=body.remove,
+        proration=body.proration,
+    )
 
 
 def cancel(call: Call) -> Answer:
@@ -139,6 +178,28 @@ ROUTES = (
         tag="Subscriptions",
         answer=shapes.Subscription,
         refusals=(404,),
+    ),
+    Route(
+        method="PATCH",
+        path=_ALL + "<id>/",
+        view=change,
+        access=ORGANIZATION,
+        summary="Change plan or seats, or take a product out of a bundle",
+        tag="Subscriptions",
+        body=bodies.SubscriptionChange,
+        answer=shapes.Subscription,
+        refusals=(404, 409),
+    ),
+    Route(
+        method="POST",
+        path=_ALL + "<id>/preview/",
+        view=preview,
+        access=ORGANIZATION,
+        summary="The coming invoice, as things stand or after a change",
+        tag="Subscriptions",
+        body=bodies.Preview,
+        answer=shapes.InvoicePreview,
+        refusals=(404, 409),
     ),
     Route(
         method="POST",

@@ -1,0 +1,75 @@
+"""Changes of a subscription: the item that changes, the charges that wait for an invoice."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from models.catalog import PlanPrice, Product, ProductPlan
+from models.subscriptions import PendingCharge, SubscriptionItem
+from models.usage import UsageRecord
+
+
+def priced_plan(session: Session, price_id: UUID) -> tuple[ProductPlan, PlanPrice, Product]:
+    """A price with the plan and the product that it sells."""
+    row = session.execute(
+        select(ProductPlan, PlanPrice, Product)
+        .join(PlanPrice, PlanPrice.plan_id == ProductPlan.id)
+        .join(Product, Product.id == ProductPlan.product_id)
+        .where(PlanPrice.id == price_id)
+    ).one()
+    return row[0], row[1], row[2]
+
+
+def live_items(session: Session, organization_id: UUID, subscription_id: UUID) -> Sequence[SubscriptionItem]:
+    """The items whose end is not known, in the subscription's own sequence."""
+    return (
+        session.execute(
+            select(SubscriptionItem)
+            .where(
+                SubscriptionItem.organization_id == organization_id,
+                SubscriptionItem.subscription_id == subscription_id,
+                SubscriptionItem.ended_at.is_(None),
+            )
+            .order_by(SubscriptionItem.position)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def pending_charges(
+    session: Session, organization_id: UUID, subscription_id: UUID, before: datetime
+) -> Sequence[PendingCharge]:
+    """Charges of changes made before an instant that no invoice has taken."""
+    return (
+        session.execute(
+            select(PendingCharge)
+            .where(
+                PendingCharge.organization_id == organization_id,
+                PendingCharge.subscription_id == subscription_id,
+                PendingCharge.invoice_id.is_(None),
+                PendingCharge.period_start_at < before,
+            )
+            .order_by(PendingCharge.id)
+        )
+        .scalars()
+        .all()
+    )
+
+
+def attribute_usage(session: Session, old: SubscriptionItem, new: SubscriptionItem) -> None:
+    """Give waiting usage from the new item's start on to the new item."""
+    session.execute(
+        update(UsageRecord)
+        .where(
+            UsageRecord.organization_id == old.organization_id,
+            UsageRecord.subscription_id == old.subscription_id,
+            UsageRecord.item_id == old.id,
+            UsageRecord.occurred_at >= new.started_at,
+            UsageRecord.state == "waiting",
+        )
+        .values(item_id=new.id)
+    )

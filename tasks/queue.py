@@ -101,6 +101,7 @@ def subject_task(
 
     def register(function: Callable[[Context, UUID], None]) -> Callable[[Context, UUID], None]:
         def run(subject_id: str) -> None:
+            bound().bell.answered(_name(name, subject_id))
             function(bound(), UUID(subject_id))
 
         celery.task(name=name, queue=queue)(run)
@@ -166,9 +167,10 @@ def _backoff(times: int) -> timedelta:
 class CeleryBell:
     """Rings through Celery. A lost ring is logged and left to the sweep: the row is safe.
 
-    A task that takes "everything that waits" needs one message for many rows: while a ring of it is
-    under way no other is sent. The mark goes when the worker starts to look, so a row that is
-    stored later rings again; should the message be lost, the mark expires.
+    A task that takes "everything that waits" (of one subject, or at all) needs one message for many
+    rows: while a ring of it is under way no other is sent, or they would queue up faster than they
+    are worked off. The mark goes when the worker starts to look, so a row that is stored later rings
+    again; should the message be lost, the mark expires. A job's ring is for its row alone.
     """
 
     def __init__(self, redis_url: str) -> None:
@@ -176,17 +178,25 @@ class CeleryBell:
 
     def ring(self, task: str, subject: str | None = None) -> None:
         try:
-            if subject is None and not self._marks.set(_mark(task), 1, nx=True, px=_MARK_LIFETIME_MS):
+            if task not in _use_cases and not self._leave_mark(_name(task, subject)):
                 return
             celery.tasks[task].apply_async(args=() if subject is None else (subject,))
         except (OperationalError, redis.RedisError, OSError) as error:
             log.warning("could not ring %s: %s; the sweep will", task, type(error).__name__)
+
+    def _leave_mark(self, name: str) -> bool:
+        """Whether no other ring of this name is under way."""
+        return bool(self._marks.set(_mark(name), 1, nx=True, px=_MARK_LIFETIME_MS))
 
     def answered(self, task: str) -> None:
         try:
             self._marks.delete(_mark(task))
         except (redis.RedisError, OSError) as error:
             log.warning("the mark of %s stays until it expires: %s", task, type(error).__name__)
+
+
+def _name(task: str, subject: str | None) -> str:
+    return task if subject is None else f"{task}:{subject}"
 
 
 def _mark(task: str) -> str:

@@ -9,8 +9,9 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import TENANT, Base, Currency, Minor, TenantKey, new_id
-from models.organizations import Organization
-from models.subscriptions import ProductSubscription
+from models.catalog import Coupon
+from models.organizations import Organization, TaxRate
+from models.subscriptions import ProductSubscription, SubscriptionItem
 
 
 class InvoiceSequence(Base):
@@ -48,6 +49,8 @@ class Invoice(Base):
         CheckConstraint("(status = 'draft') = (finalized_at IS NULL)", "finalized"),
         CheckConstraint("finalized_at IS NULL OR number IS NOT NULL", "numbered"),
         Index("ix_invoices_status", "organization_id", "status"),
+        # Staff name a row by its id alone, and list all organizations' newest first; so below.
+        Index("ix_invoices_id", "id"),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
@@ -66,6 +69,8 @@ class Invoice(Base):
     credit_minor: Mapped[Minor] = mapped_column(default=0)
     total_minor: Mapped[Minor] = mapped_column(default=0)
     paid_minor: Mapped[Minor] = mapped_column(default=0)
+    # The rate in force when the draft was made; what it says is copied beside it when it is rated.
+    tax_rate_id: Mapped[UUID | None] = mapped_column(ForeignKey(TaxRate.id))
     tax_name: Mapped[str | None]
     tax_percentage: Mapped[Decimal | None] = mapped_column(Numeric(7, 4))
     tax_inclusive: Mapped[bool] = mapped_column(default=False)
@@ -90,6 +95,13 @@ class InvoiceLine(Base):
     __tablename__ = "invoice_lines"
     __table_args__ = (
         ForeignKeyConstraint(["organization_id", "invoice_id"], [Invoice.organization_id, Invoice.id]),
+        ForeignKeyConstraint(
+            ["organization_id", "subscription_id"],
+            [ProductSubscription.organization_id, ProductSubscription.id],
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", "item_id"], [SubscriptionItem.organization_id, SubscriptionItem.id]
+        ),
         UniqueConstraint("organization_id", "invoice_id", "key"),
         CheckConstraint(
             "kind IN ('recurring', 'seats', 'usage', 'minimum', 'adjustment', 'proration', 'credit')", "kind"
@@ -130,6 +142,7 @@ class Payment(Base):
         CheckConstraint("status IN ('pending', 'succeeded', 'failed', 'unknown', 'refunded')", "status"),
         CheckConstraint("amount_minor >= 0", "amount"),
         Index("ix_payments_intent", "organization_id", "stripe_payment_intent_id"),
+        Index("ix_payments_id", "id"),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
@@ -169,10 +182,16 @@ class CreditNote(Base):
 
 
 class CreditEntry(Base):
-    """The credit balance's ledger: signed entries; the balance is their sum."""
+    """The credit balance's ledger: signed entries; the balance is their sum.
+
+    An entry without an invoice is given (or taken back) by staff and told to Stripe; the others say
+    what Stripe did by itself when it finalized or voided an invoice. Nothing but Stripe's id is ever
+    written to an entry that stands.
+    """
 
     __tablename__ = "credit_entries"
     __table_args__ = (
+        ForeignKeyConstraint(["organization_id", "invoice_id"], [Invoice.organization_id, Invoice.id]),
         UniqueConstraint("organization_id", "key"),
         Index("ix_credit_entries_currency", "organization_id", "currency"),
         {"schema": TENANT},
@@ -184,7 +203,30 @@ class CreditEntry(Base):
     amount_minor: Mapped[Minor]
     reason: Mapped[str]
     invoice_id: Mapped[UUID | None]
+    stripe_transaction_id: Mapped[str | None]
     created_at: Mapped[datetime]
+
+
+class CouponRedemption(Base):
+    """A coupon on a subscription; how long it lasts follows from the coupon and the subscription's start."""
+
+    __tablename__ = "coupon_redemptions"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "subscription_id"],
+            [ProductSubscription.organization_id, ProductSubscription.id],
+        ),
+        ForeignKeyConstraint(["organization_id", "spent_by_invoice_id"], [Invoice.organization_id, Invoice.id]),
+        UniqueConstraint("organization_id", "subscription_id", "coupon_id"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    subscription_id: Mapped[UUID]
+    coupon_id: Mapped[UUID] = mapped_column(ForeignKey(Coupon.id))
+    redeemed_at: Mapped[datetime]
+    # The first invoice that a `once` coupon lowered: there is no second.
+    spent_by_invoice_id: Mapped[UUID | None]
 
 
 class DunningCase(Base):
@@ -193,9 +235,14 @@ class DunningCase(Base):
     __tablename__ = "dunning_cases"
     __table_args__ = (
         ForeignKeyConstraint(["organization_id", "invoice_id"], [Invoice.organization_id, Invoice.id]),
+        ForeignKeyConstraint(
+            ["organization_id", "subscription_id"],
+            [ProductSubscription.organization_id, ProductSubscription.id],
+        ),
         UniqueConstraint("organization_id", "invoice_id"),
         CheckConstraint("state IN ('open', 'recovered', 'stopped')", "state"),
         CheckConstraint("(state = 'open') = (closed_at IS NULL)", "closed"),
+        Index("ix_dunning_cases_id", "id"),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
@@ -238,6 +285,7 @@ class Notification(Base):
         UniqueConstraint("organization_id", "key"),
         CheckConstraint("channel IN ('mail', 'webhook')", "channel"),
         CheckConstraint("state IN ('queued', 'sent', 'kept')", "state"),
+        Index("ix_notifications_id", "id"),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))

@@ -29,8 +29,12 @@ class ProductSubscription(Base):
             "status",
         ),
         CheckConstraint("quantity > 0", "quantity"),
-        UniqueConstraint("organization_id", "stripe_subscription_id"),
+        UniqueConstraint(
+            "organization_id", "stripe_subscription_id", name="product_subscriptions_stripe_idx"
+        ),
         Index("product_subscriptions_org_status_idx", "organization_id", "status"),
+        # Staff name a subscription by its id alone, and list all organizations' newest first.
+        Index("ix_product_subscriptions_id", "id"),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
@@ -135,6 +139,14 @@ class PendingCharge(Base):
         ForeignKeyConstraint(
             ["organization_id", "subscription_id"],
             [ProductSubscription.organization_id, ProductSubscription.id],
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", "item_id"],
+            [SubscriptionItem.organization_id, SubscriptionItem.id],
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", "invoice_id"],
+            [f"{TENANT}.invoices.organization_id", f"{TENANT}.invoices.id"],
         ),
         UniqueConstraint("organization_id", "key"),
         Index("ix_pending_charges_subscription", "organization_id", "subscription_id"),

@@ -36,7 +36,7 @@ class UsageRecord(Base):
             "occurred_at",
         ),
         Index(
-            "ix_usage_records_late",
+            "usage_records_billed_period_idx",
             "organization_id",
             "subscription_id",
             postgresql_where=text("late AND state = 'waiting'"),
@@ -47,6 +47,8 @@ class UsageRecord(Base):
             "product_id",
             postgresql_where=text("state = 'quarantined'"),
         ),
+        # Events come in about the sequence of their time: the same for "this day, of all organizations".
+        Index("usage_records_timestamp_idx", "occurred_at", postgresql_using="brin"),
         # Batch ids are time-sorted, so a block range index answers "this batch" for almost nothing.
         Index("ix_usage_records_batch", "batch_id", postgresql_using="brin"),
         {"schema": TENANT},

@@ -347,8 +347,7 @@ RECONCILIATIONS = ListQuery(
 )
 KEYS = ListQuery(
     columns="t.id, t.kind, t.name, coalesce(p.name, o.name) AS bound_to, t.last_four, t.created_at, "
-    "t.expires_at, "
-    "t.revoked_at",
+    "array_to_string(t.scopes, ', ') AS scopes, t.last_used_at, t.expires_at, t.revoked_at",
     source="ops.api_keys t LEFT JOIN catalog.products p ON p.id = t.product_id "
     "LEFT JOIN catalog.organizations o ON o.id = t.organization_id",
     latest="t.id DESC",

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, mapped_column
@@ -150,6 +150,8 @@ class ApiKey(Base):
         CheckConstraint("kind IN ('product', 'organization', 'admin')", "kind"),
         CheckConstraint("(kind = 'product') = (product_id IS NOT NULL)", "product"),
         CheckConstraint("(kind = 'organization') = (organization_id IS NOT NULL)", "organization"),
+        CheckConstraint("scopes <@ ARRAY['read', 'write']::varchar[] AND scopes <> '{}'", "scopes"),
+        Index("ix_api_keys_party", "organization_id", "product_id", "name"),
         {"schema": OPS},
     )
     id: Mapped[Id]
@@ -157,10 +159,13 @@ class ApiKey(Base):
     name: Mapped[str]
     product_id: Mapped[UUID | None] = mapped_column(ForeignKey(Product.id))
     organization_id: Mapped[UUID | None] = mapped_column(ForeignKey(Organization.id))
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String))
     key_hash: Mapped[str] = mapped_column(unique=True)
     last_four: Mapped[str]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    # To the minute: a write for each request would cost more than the request.
+    last_used_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
 
 

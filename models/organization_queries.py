@@ -24,6 +24,18 @@ def by_reference(session: Session, reference: str) -> Organization | None:
     return min(named, key=lambda organization: organization.slug != reference, default=None)
 
 
+def is_named(session: Session, organization_id: UUID, reference: str) -> bool:
+    """Whether `reference` is the id, slug or external id of this organization.
+
+    It looks at no other: whether a name is another's or nobody's is not even known here.
+    """
+    own = session.get_one(Organization, organization_id)
+    try:
+        return UUID(reference) == own.id
+    except ValueError:
+        return reference in (own.slug, own.external_id)
+
+
 def by_customer(session: Session, stripe_customer_id: str) -> Organization | None:
     return session.execute(
         select(Organization).where(Organization.stripe_customer_id == stripe_customer_id)

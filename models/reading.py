@@ -24,7 +24,7 @@ from models.catalog import (
     SubscriptionBundle,
 )
 from models.invoices import Invoice, InvoiceLine, Payment
-from models.ops import ApiKey, Heartbeat, UsageBatch
+from models.ops import Heartbeat, UsageBatch
 from models.organizations import Organization
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
 
@@ -189,16 +189,6 @@ def payment_methods(session: Session, organization_id: UUID) -> Sequence[Payment
         .order_by(PaymentMethod.is_default.desc(), PaymentMethod.id)
     )
     return session.execute(statement).scalars().all()
-
-
-def keys_of_organization(session: Session, organization_id: UUID) -> Sequence[ApiKey]:
-    return (
-        session.execute(
-            select(ApiKey).where(ApiKey.organization_id == organization_id).order_by(ApiKey.id.desc())
-        )
-        .scalars()
-        .all()
-    )
 
 
 def owner_of(session: Session, kind: Literal["invoice", "subscription"], object_id: UUID) -> UUID | None:

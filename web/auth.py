@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from tasks.context import Context
-from tasks.keys import Caller, authenticate
+from tasks.keys import Caller, Scope, authenticate
 from web.calls import Kind
 from web.problems import Forbidden, Unauthenticated
 
@@ -19,7 +19,7 @@ class Doorkeeper:
         self._context = context
         self._seen: dict[str, tuple[datetime, Caller]] = {}
 
-    def admit(self, authorization: str, access: frozenset[Kind]) -> Caller | None:
+    def admit(self, authorization: str, access: frozenset[Kind], scope: Scope) -> Caller | None:
         """The caller; None where everybody may pass. Raises Unauthenticated, Forbidden."""
         if not access:
             return None
@@ -31,6 +31,8 @@ class Doorkeeper:
             raise Unauthenticated("the key is unknown, expired or revoked")
         if caller.kind not in access:
             raise Forbidden(f"a key of kind {caller.kind} may not do this")
+        if scope not in caller.scopes:
+            raise Forbidden(f"this key has not the scope {scope!r}")
         return caller
 
     def _recognize(self, bearer: str) -> Caller | None:

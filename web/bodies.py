@@ -1,7 +1,7 @@
 """The JSON that comes in; the OpenAPI page is made from these types."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -48,8 +48,17 @@ class OrganizationChanges(Body):
 
 
 class NewKey(Body):
+    """Without `scopes` the key is good for all."""
+
     name: Annotated[str, Meta(min_length=1, max_length=100)]
+    scopes: Annotated[list[Literal["read", "write"]], Meta(min_length=1, max_length=2)] | None = None
     expires_at: Instant | None = None
+
+
+class Rotation(Body):
+    """The old key works for `overlap_s` seconds more: a day, if nothing is said."""
+
+    overlap_s: Annotated[int, Meta(ge=0, le=31_536_000)] = 86_400
 
 
 class NewPaymentMethod(Body):

@@ -11,9 +11,10 @@ from werkzeug.datastructures import Headers
 
 from billing.errors import NotFound
 from billing.metering import FieldError
+from models.organization_queries import is_named
 from models.reading import Page, owner_of
 from tasks.context import Context
-from tasks.keys import Caller
+from tasks.keys import Caller, Scope
 from tasks.organizations import resolve
 from web.problems import InvalidFields
 
@@ -73,10 +74,13 @@ class Call:
             if own is None:
                 raise InvalidFields([FieldError("organization", "is required with this kind of key")])
             return own
-        found = resolve(self.context, reference)
-        if own not in (None, found):
-            raise NotFound("no such organization", field="organization")
-        return found
+        if own is None:
+            return resolve(self.context, reference)
+        # Never looked up: another's name costs the same statements as one that nobody has.
+        with self.context.database.system() as session:
+            if not is_named(session, own, reference):
+                raise NotFound("no such organization", field="organization")
+        return own
 
     def organization_of(self, kind: Literal["invoice", "subscription"]) -> tuple[UUID, UUID]:
         """The organization and the id of the object that the path names. Raises NotFound.
@@ -134,6 +138,8 @@ class Route:
     query: Mapping[str, str] = field(default_factory=dict)
     max_body: int = 64 * KIB
     keeps_answer: bool = True
+    # What a key must be good for; a GET reads, everything else writes, if nothing is said.
+    needs: Scope | None = None
     content_type: str = "application/json"
     refusals: tuple[int, ...] = ()
 
@@ -141,6 +147,10 @@ class Route:
     def bodies(self) -> tuple[type[msgspec.Struct], ...]:
         """The types of which the body is one."""
         return (self.body,) if self.body is not None else self.read_by_view
+
+    @property
+    def scope(self) -> Scope:
+        return self.needs or ("read" if self.method == "GET" else "write")
 
     @property
     def endpoint(self) -> str:

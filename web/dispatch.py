@@ -28,7 +28,9 @@ def view_of(route: Route, context: Context, doorkeeper: Doorkeeper) -> Callable[
     def view(**path: str) -> Response:
         # One byte more: a chunked body beyond the limit would silently be cut off at it.
         request.max_content_length = route.max_body + 1
-        caller = doorkeeper.admit(request.headers.get("Authorization", ""), route.access)
+        caller = doorkeeper.admit(
+            request.headers.get("Authorization", ""), route.access, route.scope
+        )
         g.caller = caller
         raw = _body(route.max_body) if route.method != "GET" else b""
         call = Call(

@@ -1,4 +1,4 @@
-"""Organizations, their keys and their cards."""
+"""Organizations and their cards."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import msgspec
 from models import reading
 from models.organizations import Organization
 from models.subscriptions import PaymentMethod
-from tasks import keys, organizations, payment_methods
+from tasks import organizations, payment_methods
 from web import bodies, shapes
 from web.calls import ADMIN, ORGANIZATION, Answer, Call, Route
 
@@ -49,18 +49,6 @@ def change(call: Call) -> Answer:
         changes["address"] = _address(body.address)
     organization_id = call.organization_id(call.path["id"])
     return Answer(_organization(organizations.update(call.context, organization_id, changes)))
-
-
-def issue_key(call: Call) -> Answer:
-    body: bodies.NewKey = call.body
-    organization_id = call.organization_id(call.path["id"])
-    row, text = keys.issue(
-        call.context, "organization", body.name, organization_id=organization_id, expires_at=body.expires_at
-    )
-    shown = shapes.Key(
-        id=row.id, kind=row.kind, name=row.name, last_four=row.last_four, expires_at=row.expires_at, key=text
-    )
-    return Answer(shown, status=201, kept=msgspec.structs.replace(shown, key=None))
 
 
 def setup_intent(call: Call) -> Answer:
@@ -168,18 +156,6 @@ ROUTES = (
         tag="Organizations",
         body=bodies.OrganizationChanges,
         answer=shapes.Organization,
-        refusals=(404,),
-    ),
-    Route(
-        method="POST",
-        path=_ONE + "keys/",
-        view=issue_key,
-        access=ADMIN,
-        summary="Issue a key of the organization; shown this once. A third of one name retires the oldest",
-        tag="Organizations",
-        body=bodies.NewKey,
-        answer=shapes.Key,
-        status=201,
         refusals=(404,),
     ),
     Route(

@@ -170,9 +170,20 @@ class Key(Struct, kw_only=True):
     id: UUID
     kind: str
     name: str
+    scopes: list[str]
     last_four: str
+    created_at: datetime
     expires_at: datetime | None
-    key: str | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    key: str | None | UnsetType = UNSET
+
+
+class Keys(Struct, kw_only=True):
+    """The keys as they are listed, without their texts."""
+
+    items: list[Key]
+    next: str | None = None
 
 
 class SetupIntent(Struct, kw_only=True):

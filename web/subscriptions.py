@@ -199,6 +199,7 @@ ROUTES = (
         tag="Subscriptions",
         body=bodies.Preview,
         answer=shapes.InvoicePreview,
+        needs="read",
         refusals=(404, 409),
     ),
     Route(

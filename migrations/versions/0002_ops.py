@@ -153,16 +153,21 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("product_id", sa.Uuid(), nullable=True),
         sa.Column("organization_id", sa.Uuid(), nullable=True),
+        sa.Column("scopes", postgresql.ARRAY(sa.String()), nullable=False),
         sa.Column("key_hash", sa.String(), nullable=False),
         sa.Column("last_four", sa.String(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
             "(kind = 'organization') = (organization_id IS NOT NULL)", name=op.f("ck_api_keys_organization")
         ),
         sa.CheckConstraint("(kind = 'product') = (product_id IS NOT NULL)", name=op.f("ck_api_keys_product")),
         sa.CheckConstraint("kind IN ('product', 'organization', 'admin')", name=op.f("ck_api_keys_kind")),
+        sa.CheckConstraint(
+            "scopes <@ ARRAY['read', 'write']::varchar[] AND scopes <> '{}'", name=op.f("ck_api_keys_scopes")
+        ),
         sa.ForeignKeyConstraint(
             ["organization_id"], ["catalog.organizations.id"], name=op.f("fk_api_keys_organization_id")
         ),
@@ -170,6 +175,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("key_hash", name=op.f("uq_api_keys_key_hash")),
         schema="ops",
+    )
+    op.create_index(
+        "ix_api_keys_party", "api_keys", ["organization_id", "product_id", "name"], unique=False, schema="ops"
     )
     op.create_table(
         "jobs",

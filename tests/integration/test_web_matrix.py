@@ -4,12 +4,16 @@ The routes come from the application itself, so that a new one cannot escape.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import event
 from werkzeug.routing import Rule
 
+from models.base import new_id
 from tests.integration.web_world import WebWorld, web_world
 from web.calls import Route
 from web.routes import TABLE
@@ -21,6 +25,7 @@ UNKNOWN = "01900000-0000-7000-8000-000000000000"
 BODIES: dict[str, dict[str, Any]] = {
     "/api/billing/organizations/": {"slug": "initech", "name": "Initech", "email": "a@initech.example"},
     "/api/billing/organizations/<id>/keys/": {"name": "another"},
+    "/api/billing/organizations/<id>/keys/<key>/rotate/": {"overlap_s": 3600},
     "/api/billing/organizations/<id>/payment_methods/": {"payment_method": "pm_card_visa"},
     "/api/billing/subscriptions/": {"plan": "flow-pro", "currency": "USD", "interval": "month"},
     "/api/billing/test_clocks/": {"name": "c", "at": "2026-01-01T00:00:00Z"},
@@ -99,6 +104,110 @@ def test_anothers_ids_are_as_unknown_as_any(world: WebWorld, route: Route) -> No
     assert anothers.status_code == malformed.status_code == 404
     assert anothers.data == unknown.data
     assert world.rows() == before
+
+
+@contextmanager
+def _asked(world: WebWorld) -> Iterator[list[str]]:
+    """The statements that Postgres is asked meanwhile: the same ones take the same time."""
+    statements: list[str] = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    engines = (world.context.database.engine, world.context.auditor.engine)
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", remember)
+    try:
+        yield statements
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", remember)
+
+
+def _answer_and_cost(world: WebWorld, call: Callable[[], Any]) -> tuple[int, bytes, list[str]]:
+    # The first call may fill what the process remembers for some seconds.
+    call()
+    with _asked(world) as statements:
+        answer = call()
+    return answer.status_code, answer.data, statements
+
+
+@pytest.mark.parametrize(
+    "route",
+    [route for route in GUARDED if "organization" in route.access and "<" in route.path],
+    ids=lambda route: route.endpoint,
+)
+def test_anothers_ids_cost_what_unknown_ones_cost(world: WebWorld, route: Route) -> None:
+    values = next(ids for prefix, ids in _owned(world).items() if route.path.startswith(prefix))
+    anothers = _answer_and_cost(world, lambda: _call(world, route, _path(route, values), "acme"))
+    unknown = _answer_and_cost(world, lambda: _call(world, route, _path(route, {}), "acme"))
+    assert anothers == unknown
+
+
+# Names in a query that may be an organization's or belong to one, with Globex's value for each.
+REFERENCES = ("organization", "subscription", "invoice", "cursor", "page")
+
+
+@pytest.mark.parametrize(
+    ("route", "name"),
+    [
+        (route, name)
+        for route in GUARDED
+        if "organization" in route.access
+        for name in route.query
+        if name in REFERENCES
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.endpoint,
+)
+def test_a_query_that_names_anothers_is_answered_as_one_that_names_nobody(
+    world: WebWorld, route: Route, name: str
+) -> None:
+    before = world.rows()
+    own = {"id": str(world.acme.subscription_id)}
+    if route.path.startswith("/api/billing/invoices/"):
+        own = {"id": str(world.acme.invoice_ids[0]), "line": _line_of(world, world.acme.invoice_ids[0])}
+    if route.path.startswith("/api/billing/organizations/"):
+        own = {"id": "acme"}
+    anothers_value = {
+        "organization": "globex",
+        "subscription": str(world.globex.subscription_id),
+        "invoice": str(world.globex.invoice_ids[0]),
+        # Newer than all of Acme's rows, as an unknown one of today is: only the sequence counts.
+        "cursor": str(world.globex.invoice_ids[-1]),
+        "page": str(world.globex.invoice_ids[-1]),
+    }[name]
+    path = _path(route, own)
+    queried = [
+        _answer_and_cost(
+            world, lambda value=value: world.call(route.method, path, "acme", query_string={name: value})
+        )
+        for value in (anothers_value, str(new_id()))
+    ]
+    assert queried[0] == queried[1]
+    assert b"globex" not in queried[0][1].lower()
+    assert world.rows() == before
+
+
+def _line_of(world: WebWorld, invoice_id: UUID) -> str:
+    return str(world.sql("SELECT id FROM tenant.invoice_lines WHERE invoice_id = :id", id=invoice_id)[0][0])
+
+
+@pytest.mark.parametrize(
+    "route",
+    [route for route in GUARDED if "organization" in route.access and route.method == "GET"],
+    ids=lambda route: route.endpoint,
+)
+def test_no_answer_to_acme_holds_anything_of_globex(world: WebWorld, route: Route) -> None:
+    own = {"id": str(world.acme.subscription_id)}
+    if route.path.startswith("/api/billing/invoices/"):
+        own = {"id": str(world.acme.invoice_ids[0]), "line": _line_of(world, world.acme.invoice_ids[0])}
+    if route.path.startswith("/api/billing/organizations/"):
+        own = {"id": "acme"}
+    answer = world.call("GET", _path(route, own), "acme")
+    assert answer.status_code < 300
+    marks = [str(value) for ids in _owned(world).values() for value in ids.values()]
+    for mark in (*marks, "globex", "Globex", "GLOBEX"):
+        assert mark.encode() not in answer.data
 
 
 @pytest.mark.parametrize("path", ["/api/billing/subscriptions/", "/api/billing/invoices/"])

@@ -70,4 +70,9 @@ def _creates_roles(url: str) -> bool:
     except psycopg.OperationalError as failure:
         # psycopg names host and role in it, never the password.
         raise StackError(f"cannot connect to DATABASE_URL: {failure}") from failure
+    except psycopg.ProgrammingError:
+        # The parser quotes what it could not read, password and all: so not its words, nor as the cause.
+        raise StackError(
+            "DATABASE_URL is not an address of PostgreSQL: postgresql://user:password@host:port/database"
+        ) from None
     return bool(row and row[0])

@@ -25,11 +25,13 @@ _PRIVATE = frozenset(
 
 
 def check_given(environ: Mapping[str, str]) -> None:
-    """Refuse a key that moves real money. Raises StackError."""
+    """Refuse a key that moves real money, or that nobody can tell. Raises StackError."""
     key = environ.get("STRIPE_API_KEY", "")
-    if key.startswith(("sk_live_", "rk_live_")):
+    # What is allowed, not what is forbidden: a live key behind a stray blank or quote is still one.
+    if key and not key.startswith(("sk_test_", "rk_test_")):
+        what = "a live-mode key" if "_live_" in key else "not a test-mode key"
         raise StackError(
-            "STRIPE_API_KEY is a live-mode key; this command creates and charges customers, so it takes "
+            f"STRIPE_API_KEY is {what}; this command creates and charges customers, so it takes "
             "only a test-mode key (sk_test_ or rk_test_), or none to use the local Stripe"
         )
 

@@ -2,11 +2,14 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+# A signal to the whole group comes twice, for make passes its own on: that is one wish, not impatience.
+_ECHO_S = 0.5
 
 
 @contextmanager
@@ -19,13 +22,18 @@ def stop_signals_raise() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _raise_exit) for number in _SIGNALS}
+    heard_s: dict[int, float] = {}
+
+    def raise_exit(number: int, _frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        is_echo = now_s - heard_s.get(number, -_ECHO_S) < _ECHO_S
+        heard_s[number] = now_s
+        if not is_echo:
+            raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, raise_exit) for number in _SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _raise_exit(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)

@@ -24,7 +24,7 @@ from cli.local.postgres import EmbeddedPostgres, find_binaries
 from cli.local.process import Service, last_lines
 from cli.local.procfile import expand, read_procfile
 from cli.local.supervisor import Supervisor
-from cli.local.valkey import EmbeddedValkey, find_server
+from cli.local.valkey import EmbeddedValkey, check_external, find_server
 
 Profile = Literal["demo", "test"]
 Migrate = Callable[[str, str | None, str | None], None]
@@ -117,7 +117,10 @@ class LocalStack:
                 self._start_process(name)
 
     def _claim_state_dir(self) -> None:
-        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as problem:
+            raise StackError(f"cannot use {self.state_dir} for the state: {problem.strerror}") from problem
         descriptor = locking.acquire(
             self.state_dir,
             patience_s=_LOCK_PATIENCE_S,
@@ -185,6 +188,7 @@ class LocalStack:
 
     def _start_valkey(self) -> str:
         if self.environ.get("REDIS_URL"):
+            check_external(self.environ["REDIS_URL"])
             return self.environ["REDIS_URL"]
         valkey = EmbeddedValkey(
             home=self.state_dir / "valkey",

@@ -277,7 +277,9 @@ class Supervisor:
             child.signal(child.service.stop_signal)
         for name, child in stopping.items():
             while not child.has_ended():
-                if self._hurry.is_set() or time.monotonic() - asked_s > child.service.grace_s:
+                if self._hurry.is_set():
+                    break
+                if time.monotonic() - asked_s > child.service.grace_s:
                     self._report(f"{name} did not stop in time; killed")
                     break
                 time.sleep(0.01)

@@ -51,6 +51,20 @@ def find_server(environ: Mapping[str, str]) -> Path:
     )
 
 
+def check_external(url: str) -> None:
+    """Ask the given server once: workers would wait for it silently, for ever. Raises StackError."""
+    import redis  # noqa: PLC0415 - 0.1 s that a start with a broker of its own need not spend
+
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
+            client.ping()
+    except ValueError as problem:
+        raise StackError("REDIS_URL is not an address: redis://user:password@host:port/0") from problem
+    except redis.RedisError as problem:
+        # It names host and port, never the password.
+        raise StackError(f"cannot connect to REDIS_URL: {problem}") from problem
+
+
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedValkey:
     """One broker of our own; its files are in `home`."""

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
 
+from billing import balance
+from billing.discounts import Discount
 from billing.errors import Conflict, CurrencyMismatch, InvalidTerms
+from billing.exact import exact_text
 from billing.money import Money, format_money
 from billing.periods import Period
 
@@ -77,7 +80,8 @@ class InvoiceDraft:
     """An invoice before it has a number: `subtotal - discount + tax - credit == total >= 0`.
 
     `tax` is what comes on top of the lines; tax that prices contain stands on the lines and in
-    `contained_tax`. A negative `credit` is what an invoice below zero adds to the customer's balance.
+    `contained_tax`. A negative `credit` is what an invoice below zero adds to the customer's balance,
+    or a debt carried over that it takes in.
     """
 
     currency: str
@@ -100,39 +104,55 @@ class InvoiceDraft:
 
 
 def build_invoice(
-    lines: Iterable[DraftLine], currency: str, discount: Money, tax: TaxTerms | None, credit: Money
+    lines: Iterable[DraftLine],
+    currency: str,
+    discounts: Sequence[Discount],
+    tax: TaxTerms | None,
+    credit: Money,
 ) -> InvoiceDraft:
-    """Total the lines, in their sequence: split the discount, tax what is left of each, use up credit.
+    """Total the lines, in their sequence: give the discounts, tax what is left of each, use up credit.
 
-    Args: a fixed discount >= 0, split over discountable lines above zero by what is left of their
-    amount (largest remainder) and capped at it; the balance (>= 0) that may pay for the invoice.
-    Raises: CurrencyMismatch, InvalidTerms for a negative discount or credit, Conflict for a repeated key.
+    Args: discounts, each on what the ones before it left of the discountable lines that it covers; the
+    balance that may pay for the invoice (below zero: a debt that it takes in).
+    Raises: CurrencyMismatch; Conflict for a repeated key.
     """
-    for part, name in ((discount, "discount"), (credit, "credit")):
+    amounts = [("discount", each.amount) for each in discounts if each.amount is not None]
+    for name, part in [*amounts, ("credit", credit)]:
         if part.currency != currency:
             raise CurrencyMismatch(f"{currency} invoice, {part.currency} {name}", field=name)
-        if part.minor < 0:
-            raise InvalidTerms("must not be negative", field=name)
-    taxed = tuple(_with_tax(line, tax) for line in _with_discount(tuple(lines), discount))
+    discounted = list(lines)
+    for discount in discounts:
+        discounted = _with_discount(discounted, discount)
+    taxed = tuple(_with_tax(line, tax) for line in discounted)
     _check_keys(taxed)
     zero = Money.zero(currency)
     subtotal = Money.total((line.amount for line in taxed), currency)
-    discounted = Money.total((line.discount or zero for line in taxed), currency)
+    given = Money.total((line.discount or zero for line in taxed), currency)
     exclusive = tax is not None and not tax.inclusive
     added = Money.total((line.tax or zero for line in taxed), currency) if exclusive else zero
-    payable = subtotal - discounted + added
-    used = min(credit, payable)
-    return InvoiceDraft(currency, taxed, subtotal, discounted, added, used, payable - used)
+    payable = subtotal - given + added
+    used = balance.used(credit, payable)
+    return InvoiceDraft(currency, taxed, subtotal, given, added, used, payable - used)
+
+
+def discount_codes(line: DraftLine) -> list[str]:
+    """Which discounts lowered a line, in the sequence in which they did."""
+    records = line.explanation.get("discounts", [])
+    assert isinstance(records, list)
+    return [str(record["code"]) for record in records]
 
 
 def differences(expected: InvoiceDraft, actual_total: Money) -> str | None:
-    """Say how a total that exists differs from `expected.total`; None when they agree."""
-    if expected.total == actual_total:
+    """Say how a total that exists differs from `expected.payable`; None when they agree.
+
+    Stripe's total, too, is the one before credit is used.
+    """
+    if expected.payable == actual_total:
         return None
-    figures = f"expected {format_money(expected.total)}, found {format_money(actual_total)}"
+    figures = f"expected {format_money(expected.payable)}, found {format_money(actual_total)}"
     if expected.currency != actual_total.currency:
         return f"The currencies differ: {figures}."
-    gap = actual_total - expected.total
+    gap = actual_total - expected.payable
     size, word = (gap, "much") if gap.minor > 0 else (-gap, "little")
     return f"The totals differ: {figures}, {format_money(size)} too {word}."
 
@@ -144,19 +164,31 @@ def next_number(prefix: str, sequence: int) -> str:
     return f"{prefix}-{sequence:0{_NUMBER_DIGITS}d}"
 
 
-def _with_discount(lines: Sequence[DraftLine], discount: Money) -> list[DraftLine]:
-    zero = Money.zero(discount.currency)
-    weights = [max(line.net, zero).minor if line.discountable else 0 for line in lines]
-    # Credits among the lines shrink what there is to discount; else a discount could exceed the bill.
-    room = sum(line.net.minor for line in lines if line.discountable)
-    spent = Money(max(0, min(discount.minor, room)), discount.currency)
-    if not spent.minor:
-        return list(lines)
-    parts = spent.allocated(weights)
+def _with_discount(lines: Sequence[DraftLine], discount: Discount) -> list[DraftLine]:
+    covered = [line for line in lines if line.discountable and discount.covers(line.product)]
+    parts = iter(discount.split([line.net for line in covered]))
     return [
-        replace(line, discount=(line.discount or zero) + part) if part.minor else line
-        for line, part in zip(lines, parts, strict=True)
+        _lowered(line, discount, next(parts)) if line.discountable and discount.covers(line.product) else line
+        for line in lines
     ]
+
+
+def _lowered(line: DraftLine, discount: Discount, part: Money) -> DraftLine:
+    if not part.minor:
+        return line
+    before = line.discount or Money.zero(part.currency)
+    record = line.explanation.get("discounts", [])
+    assert isinstance(record, list)
+    return replace(
+        line,
+        discount=before + part,
+        explanation={**line.explanation, "discounts": [*record, _discount_record(discount, part)]},
+    )
+
+
+def _discount_record(discount: Discount, part: Money) -> dict[str, object]:
+    percent = None if discount.percent is None else exact_text(discount.percent)
+    return {"code": discount.code, "percent_off": percent, "amount_minor": part.minor}
 
 
 def _with_tax(line: DraftLine, tax: TaxTerms | None) -> DraftLine:

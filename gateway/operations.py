@@ -30,6 +30,7 @@ class Route:
 OPERATIONS: dict[str, Route] = {
     "create_customer": Route("post", "/v1/customers"),
     "update_customer": Route("post", "/v1/customers/{id}"),
+    "create_balance_transaction": Route("post", "/v1/customers/{id}/balance_transactions"),
     "create_product": Route("post", "/v1/products"),
     "update_product": Route("post", "/v1/products/{id}"),
     "create_price": Route("post", "/v1/prices"),
@@ -92,5 +93,6 @@ LISTS: dict[str, Route] = {kind: Route("get", path) for kind, path in _COLLECTIO
 # Lists that live under a parent: the key names the parameter that carries the parent's id.
 NESTED_LISTS: dict[str, tuple[str, Route]] = {
     "customer_payment_method": ("customer", Route("get", "/v1/customers/{id}/payment_methods")),
+    "customer_balance_transaction": ("customer", Route("get", "/v1/customers/{id}/balance_transactions")),
     "invoice_line": ("invoice", Route("get", "/v1/invoices/{id}/lines")),
 }

@@ -175,11 +175,21 @@ class BundleProduct(Base):
 
 
 class Coupon(Base):
+    """Something off the recurring charges of a subscription, for a time.
+
+    `redeem_by_at` and `max_redemptions` are kept here alone: Stripe's coupon has no limits, so that
+    what we have promised is never refused there.
+    """
+
     __tablename__ = "coupons"
     __table_args__ = (
         CheckConstraint("(percent_off IS NULL) <> (amount_off_minor IS NULL)", "one_kind"),
         CheckConstraint("(amount_off_minor IS NULL) = (currency IS NULL)", "currency"),
         CheckConstraint("duration IN ('once', 'repeating', 'forever')", "duration"),
+        CheckConstraint("(duration = 'repeating') = (duration_in_months IS NOT NULL)", "months"),
+        CheckConstraint("percent_off > 0 AND percent_off <= 100", "percent"),
+        CheckConstraint("amount_off_minor > 0", "amount"),
+        CheckConstraint("times_redeemed >= 0 AND times_redeemed <= max_redemptions", "redemptions"),
         {"schema": CATALOG},
     )
     id: Mapped[Id]
@@ -191,5 +201,17 @@ class Coupon(Base):
     duration: Mapped[str]
     duration_in_months: Mapped[int | None]
     active: Mapped[bool] = mapped_column(default=True)
+    redeem_by_at: Mapped[datetime | None]
+    max_redemptions: Mapped[int | None]
+    times_redeemed: Mapped[int] = mapped_column(default=0)
     stripe_coupon_id: Mapped[str | None] = mapped_column(unique=True)
     created_at: Mapped[CreatedAt]
+
+
+class CouponProduct(Base):
+    """A product that a coupon covers; a coupon without any covers all."""
+
+    __tablename__ = "coupon_products"
+    __table_args__ = ({"schema": CATALOG},)
+    coupon_id: Mapped[UUID] = mapped_column(ForeignKey(Coupon.id), primary_key=True)
+    product_id: Mapped[UUID] = mapped_column(ForeignKey(Product.id), primary_key=True)

@@ -216,7 +216,9 @@ class CouponRedemption(Base):
             ["organization_id", "subscription_id"],
             [ProductSubscription.organization_id, ProductSubscription.id],
         ),
-        ForeignKeyConstraint(["organization_id", "spent_by_invoice_id"], [Invoice.organization_id, Invoice.id]),
+        ForeignKeyConstraint(
+            ["organization_id", "spent_by_invoice_id"], [Invoice.organization_id, Invoice.id]
+        ),
         UniqueConstraint("organization_id", "subscription_id", "coupon_id"),
         {"schema": TENANT},
     )

@@ -9,6 +9,7 @@ from uuid import UUID
 from gateway import requests
 from gateway.requests import Request
 from models import catalog_queries as queries
+from models import sale_terms
 from models.catalog import BundlePrice, Coupon, PlanPrice, Product
 from models.catalog_queries import BundleListing, BundlePriceListing
 from models.database import Session
@@ -85,6 +86,9 @@ def coupons(session: Session) -> Iterator[Wanted]:
             percent_off=None if coupon.percent_off is None else _plain(coupon.percent_off),
             duration=cast(Literal["forever", "once", "repeating"], coupon.duration),
             duration_in_months=coupon.duration_in_months,
+            applies_to_products=[
+                product.stripe_product_id or "" for product in sale_terms.covered(session, coupon.id)
+            ],
             metadata={"coupon_code": coupon.code},
         )
         label = f"coupon {coupon.code}"

@@ -6,13 +6,13 @@ from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
 
-from billing.invoicing import InvoiceDraft, TaxTerms, next_number
+from billing.invoicing import InvoiceDraft, next_number
 from billing.keys import line_id
 from billing.periods import Period
 from models import billing_queries, invoice_hash
 from models.invoices import Invoice, InvoiceLine
 from models.subscriptions import ProductSubscription
-from tasks import notifications
+from tasks import notifications, tax
 from tasks.context import TenantUnit
 from tasks.rating import RatedLine
 
@@ -38,6 +38,7 @@ def draft(
         period_end_at=period.end,
         currency=subscription.currency,
         status="draft",
+        tax_rate_id=rate.id if (rate := tax.rate_for(unit)) else None,
         window_closes_at=period.end + window,
         created_at=unit.now,
         **{f"{name}_minor": 0 for name in ("subtotal", "discount", "tax", "credit", "total", "paid")},
@@ -47,9 +48,7 @@ def draft(
     return invoice
 
 
-def fill(
-    unit: TenantUnit, invoice: Invoice, rated: list[RatedLine], built: InvoiceDraft, tax: TaxTerms | None
-) -> None:
+def fill(unit: TenantUnit, invoice: Invoice, rated: list[RatedLine], built: InvoiceDraft) -> None:
     """Write the lines, the totals and the tax of a draft; `built` has its lines in `rated`'s sequence."""
     for position, (line, source) in enumerate(zip(built.lines, rated, strict=True), start=1):
         unit.session.add(
@@ -77,9 +76,9 @@ def fill(
                 explanation=line.explanation,
             )
         )
-    if tax is not None:
-        invoice.tax_name, invoice.tax_inclusive = tax.name, tax.inclusive
-        invoice.tax_percentage = decimal(tax.percentage)
+    if (terms := tax.terms_of(unit, invoice)) is not None:
+        invoice.tax_name, invoice.tax_inclusive = terms.name, terms.inclusive
+        invoice.tax_percentage = decimal(terms.percentage)
     invoice.subtotal_minor = built.subtotal.minor
     invoice.discount_minor = built.discount.minor
     invoice.tax_minor = built.tax.minor

@@ -18,12 +18,11 @@ from models import billing_queries, usage_billing
 from models.invoices import Invoice, InvoiceLine
 from models.subscriptions import ProductSubscription
 from models.work import ClaimedJob
-from tasks import invoice_rows, mirroring, payments, rating
+from tasks import balance, coupons, invoice_rows, mirroring, payments, rating, tax
 from tasks.context import Context, TenantUnit
 from tasks.queue import TryLater, job
 from tasks.rating import RatedLine
 from tasks.stripe_calls import call
-from tasks.subscriptions import stripe_tax_rates
 
 # Stripe's own lines carry these charges on a cycle draft; everything else we add.
 _STRIPES_OWN = ("recurring", "seats", "proration")
@@ -58,9 +57,11 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
 def take_over(context: Context, claimed: ClaimedJob) -> None:
     """Before anything else, keep Stripe from finalizing and charging the draft by itself."""
     assert claimed.organization_id is not None
+    tax.ensure_default(context)
     with context.tenant(claimed.organization_id) as unit:
         invoice = invoice_rows.find(unit, _subject(claimed))
-    request = requests.take_over_invoice(str(invoice.stripe_invoice_id))
+        rates = tax.stripe_ids(unit, invoice.tax_rate_id)
+    request = requests.take_over_invoice(str(invoice.stripe_invoice_id), rates)
     # Refused means too late: Stripe finalized it. `bill` sees that and puts the usage on an invoice
     # of its own.
     with suppress(Refused):
@@ -158,7 +159,8 @@ def _rate(unit: TenantUnit, invoice: Invoice, *, missed: bool) -> None:
         subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
     built = _built(unit, subscription, invoice, rated)
     rating.note_debits(unit, rated, built)
-    invoice_rows.fill(unit, invoice, rated, built, mirroring.tax_terms(unit))
+    coupons.spend(unit, subscription, invoice, built)
+    invoice_rows.fill(unit, invoice, rated, built)
 
 
 def _next_period(subscription: ProductSubscription, invoice: Invoice) -> Period:
@@ -169,20 +171,21 @@ def _next_period(subscription: ProductSubscription, invoice: Invoice) -> Period:
 def _built(
     unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice, rated: Sequence[RatedLine]
 ) -> InvoiceDraft:
-    currency = subscription.currency
-    # The bundle's discount belongs to recurring charges, which only a cycle invoice carries.
-    discount = Money(subscription.discount_minor if invoice.kind == "cycle" else 0, currency)
-    tax = mirroring.tax_terms(unit)
-    return build_invoice([line.draft for line in rated], currency, discount, tax, Money.zero(currency))
+    # Discounts belong to recurring charges, which only a cycle invoice carries.
+    given = coupons.discounts(unit, subscription, invoice.period_end_at) if invoice.kind == "cycle" else []
+    none_yet = Money.zero(subscription.currency)  # credit is used when the invoice is finalized
+    return build_invoice(
+        [line.draft for line in rated], subscription.currency, given, tax.terms_of(unit, invoice), none_yet
+    )
 
 
 def recurring_draft(
     unit: TenantUnit, subscription: ProductSubscription, rated: Sequence[RatedLine]
 ) -> InvoiceDraft:
-    """Recurring lines after the discounts that a cycle invoice gives them, before tax."""
+    """Recurring lines after the discounts that a cycle invoice gives them now, before tax."""
     currency = subscription.currency
-    discount = Money(subscription.discount_minor, currency)
-    return build_invoice([line.draft for line in rated], currency, discount, None, Money.zero(currency))
+    given = coupons.discounts(unit, subscription, unit.now)
+    return build_invoice([line.draft for line in rated], currency, given, None, Money.zero(currency))
 
 
 def rehearsed(unit: TenantUnit, subscription: ProductSubscription) -> Invoice:
@@ -198,7 +201,7 @@ def _pushed(context: Context, organization_id: UUID, invoice_id: UUID) -> Invoic
     with context.tenant(organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
         lines = billing_queries.lines(unit.session, invoice)
-        tax_rates = stripe_tax_rates(unit)
+        tax_rates = tax.stripe_ids(unit, invoice.tax_rate_id)
         customer_id = str(unit.organization.stripe_customer_id)
     if invoice.stripe_invoice_id is None:
         metadata = {"invoice_id": str(invoice_id), "kind": invoice.kind}
@@ -228,7 +231,8 @@ def _stripe_line(line: InvoiceLine) -> requests.Line:
 
 
 def _disagreement(invoice: Invoice, facts: InvoiceFacts) -> str | None:
-    ours = Money(invoice.total_minor, invoice.currency)
+    # Stripe's total is the one before credit is used.
+    ours = Money(invoice.total_minor + invoice.credit_minor, invoice.currency)
     stripes = Money(facts.total_minor, facts.currency)
     if ours == stripes:
         return None
@@ -238,6 +242,7 @@ def _disagreement(invoice: Invoice, facts: InvoiceFacts) -> str | None:
 def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: InvoiceFacts) -> None:
     """Finalize at Stripe, then here; an invoice of nothing is paid by that, any other is collected."""
     if facts.status == "draft":
+        balance.tell(context, organization_id)
         request = requests.finalize_invoice(facts.id)
         call(context, request, stripe_key("finalize", invoice_id), organization_id)
         facts = translate.invoice(context.gateway.fetch("invoice", facts.id))
@@ -245,6 +250,9 @@ def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: 
     with context.tenant(organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
         invoice.hosted_invoice_url = facts.hosted_invoice_url
+        if (sentence := balance.use(unit, invoice, facts)) is not None:
+            invoice_rows.park(unit, invoice, sentence)
+            return
         invoice_rows.number(unit, invoice)
         if facts.status == "paid":
             payments.record_paid(unit, invoice, paid, facts.paid_at or unit.now)

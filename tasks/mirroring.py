@@ -4,7 +4,7 @@ import logging
 from datetime import datetime
 from uuid import UUID
 
-from billing.invoicing import InvoiceDraft, TaxTerms, build_invoice, differences
+from billing.invoicing import InvoiceDraft, build_invoice, differences
 from billing.lifecycles import INVOICE_MOVES, InvoiceStatus, move
 from billing.money import Money
 from billing.periods import Interval, Period, period_at
@@ -12,10 +12,9 @@ from gateway import translate
 from gateway.translate import InvoiceFacts
 from models import billing_queries
 from models.invoices import Invoice
-from models.organizations import TaxRate
 from models.subscriptions import ProductSubscription
 from models.work import ClaimedJob
-from tasks import dunning_cases, invoice_rows, payments, rating
+from tasks import balance, coupons, dunning_cases, invoice_rows, payments, rating, tax
 from tasks.context import Context, TenantUnit
 from tasks.queue import job
 
@@ -114,23 +113,23 @@ def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: Inv
     in_trial = subscription.trial_end_at is not None
     lines = rating.trial_lines if in_trial else rating.recurring_lines
     rated = lines(unit, subscription, period)
-    discount = Money(0 if in_trial else subscription.discount_minor, subscription.currency)
-    draft = build_invoice(
-        [line.draft for line in rated],
-        subscription.currency,
-        discount,
-        tax_terms(unit),
-        Money.zero(subscription.currency),
-    )
     invoice = invoice_rows.draft(
         unit, subscription, "first", Period(subscription.started_at, subscription.started_at)
     )
+    draft = build_invoice(
+        [line.draft for line in rated],
+        subscription.currency,
+        coupons.discounts(unit, subscription, subscription.started_at),
+        tax.terms_of(unit, invoice),
+        Money.zero(subscription.currency),
+    )
     invoice.stripe_invoice_id = facts.id
     invoice.hosted_invoice_url = facts.hosted_invoice_url
-    invoice_rows.fill(unit, invoice, rated, draft, tax_terms(unit))
+    invoice_rows.fill(unit, invoice, rated, draft)
+    coupons.spend(unit, subscription, invoice, draft)
     rating.note_debits(unit, rated, draft)
     invoice.pushed_at = unit.now
-    if difference := disagreement(draft, facts):
+    if difference := disagreement(draft, facts) or balance.use(unit, invoice, facts):
         invoice_rows.park(unit, invoice, difference)
     else:
         invoice_rows.number(unit, invoice)
@@ -142,21 +141,14 @@ def disagreement(draft: InvoiceDraft, facts: InvoiceFacts) -> str | None:
     return differences(draft, Money(facts.total_minor, facts.currency))
 
 
-def tax_terms(unit: TenantUnit) -> TaxTerms | None:
-    """The tax on everything this organization is billed."""
-    organization = unit.organization
-    if organization.tax_rate_id is None or organization.tax_exempt != "none":
-        return None
-    rate = unit.session.get_one(TaxRate, organization.tax_rate_id)
-    return TaxTerms(invoice_rows.exact(rate.percentage), rate.inclusive, rate.name)
-
-
 def _record_end(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> None:
     """Voided or given up, by us or by a person in Stripe's dashboard."""
     if facts.status not in ("void", "uncollectible") or invoice.status == facts.status:
         return
     invoice.status = move(INVOICE_MOVES, InvoiceStatus(invoice.status), InvoiceStatus(facts.status)).value
     invoice.closed_at = facts.voided_at or unit.now
+    if invoice.status == "void":
+        balance.give_back(unit, invoice)
     case = billing_queries.dunning_case(unit.session, invoice)
     if case is not None and case.state == "open":
         dunning_cases.close(unit, case, "stopped", f"the invoice is {facts.status}")

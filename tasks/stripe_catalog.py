@@ -78,6 +78,11 @@ def sync(
     return run.report
 
 
+def bring(context: Context, read: Callable[[Session], Iterable[Wanted]]) -> None:
+    """Make at Stripe what one kind of rows lacks there. Raises as `sync`."""
+    _Sync(context, False, lambda _line: None).settle(read)
+
+
 class _Sync:
     """One run: what it found at Stripe, and what it did."""
 

@@ -19,7 +19,7 @@ from models import change_queries, reading, sale_queries
 from models.reading import InvoiceDetail
 from models.subscriptions import PendingCharge, ProductSubscription, SubscriptionChange, SubscriptionItem
 from models.work import ClaimedJob
-from tasks import invoicing, rating, subscriptions
+from tasks import coupons, invoicing, rating, subscriptions
 from tasks.context import Context, TenantUnit
 from tasks.queue import job, run_job
 from tasks.stripe_calls import call
@@ -196,8 +196,10 @@ def _request(
         # "next_period" is Stripe's "none": its price is asked for in advance, at the next boundary.
         proration_behavior="create_prorations" if prorated else "none",
         proration_date=int(wanted.changed_at.timestamp()) if prorated else None,
-        # A bundle without one of its members is no bundle: its discount ends with it.
-        discounts=[] if wanted.price_id is None else None,
+        # A bundle without one of its members is no bundle: its discount ends with it, a coupon stays.
+        discounts=coupons.stripe_discounts(unit, subscription, wanted.changed_at, bundle=False)
+        if wanted.price_id is None
+        else None,
     )
 
 

@@ -14,11 +14,10 @@ from billing.periods import Interval, nth_boundary
 from gateway import requests, translate
 from gateway.translate import SubscriptionFacts
 from models import billing_queries, sale_queries
-from models.organizations import TaxRate
 from models.sale_queries import Offer
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.work import ClaimedJob
-from tasks import payment_methods
+from tasks import balance, coupons, payment_methods, tax
 from tasks.context import Context, TenantUnit
 from tasks.organizations import ensure_customer
 from tasks.queue import job, run_job
@@ -40,6 +39,7 @@ class SubscriptionTerms:
     interval: str = "month"
     quantity: int = 1
     trial_days: int = 0
+    coupon: str | None = None
     payment_method: str | None = None
 
     def check(self) -> None:
@@ -71,11 +71,14 @@ def create(context: Context, organization_id: UUID, terms: SubscriptionTerms) ->
     terms.check()
     with context.tenant(organization_id) as unit:
         offer = _offer(unit, terms)
+        coupon = coupons.check(unit, terms.coupon, terms.currency) if terms.coupon else None
     ensure_customer(context, organization_id)
     if terms.payment_method is not None:
         payment_methods.attach(context, organization_id, terms.payment_method)
     with context.tenant(organization_id) as unit:
         subscription = _stored(unit, terms, offer)
+        if coupon is not None:
+            coupons.redeem(unit, coupon, subscription)
         job_id = unit.enqueue("subscriptions.start", str(subscription.id), subject_id=subscription.id)
         unit.rings.clear()  # run here, so that the caller gets Stripe's answer
     assert job_id is not None
@@ -157,6 +160,8 @@ def start(context: Context, claimed: ClaimedJob) -> None:
     assert claimed.organization_id is not None
     assert claimed.subject_id is not None
     customer_id = ensure_customer(context, claimed.organization_id)
+    tax.ensure_default(context)
+    balance.tell(context, claimed.organization_id)
     with context.tenant(claimed.organization_id) as unit:
         subscription = find(unit, claimed.subject_id)
         request = _start_request(unit, subscription, customer_id)
@@ -183,25 +188,17 @@ def _start_request(unit: TenantUnit, subscription: ProductSubscription, customer
     has_card = any(
         card.is_default for card in billing_queries.payment_methods(unit.session, unit.organization.id)
     )
-    coupon = sale_queries.bundle_coupon(unit.session, subscription.bundle_price_id)
+    rate = tax.rate_for(unit)
     return requests.create_subscription(
         customer_id,
         items,
         metadata={"subscription_id": str(subscription.id), "organization_id": str(unit.organization.id)},
-        discounts=[coupon] if coupon else [],
-        default_tax_rates=stripe_tax_rates(unit),
+        discounts=coupons.stripe_discounts(unit, subscription, subscription.started_at),
+        default_tax_rates=tax.stripe_ids(unit, rate.id if rate else None),
         trial_end=int(subscription.trial_end_at.timestamp()) if subscription.trial_end_at else None,
         payment_behavior="allow_incomplete" if has_card else "default_incomplete",
         off_session=has_card,
     )
-
-
-def stripe_tax_rates(unit: TenantUnit) -> list[str]:
-    """The Stripe ids of the tax rates on everything this organization is billed."""
-    if unit.organization.tax_rate_id is None:
-        return []
-    rate = unit.session.get_one(TaxRate, unit.organization.tax_rate_id)
-    return [str(rate.stripe_tax_rate_id)]
 
 
 def record(unit: TenantUnit, subscription: ProductSubscription, facts: SubscriptionFacts) -> None:

@@ -77,6 +77,7 @@ class NewSubscription(Body):
     organization: Reference | None = None
     quantity: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     trial_days: Annotated[int, Meta(ge=0, le=730)] = 0
+    coupon: Name | None = None
     payment_method: StripeId | None = None
 
 

@@ -23,6 +23,7 @@ def create(call: Call) -> Answer:
         interval=body.interval,
         quantity=body.quantity,
         trial_days=body.trial_days,
+        coupon=body.coupon,
         payment_method=body.payment_method,
     )
     created = subscriptions.create(call.context, organization_id, terms)

@@ -23,6 +23,7 @@ from gateway.requests.catalog import (
 from gateway.requests.customers import (
     attach_payment_method,
     confirm_setup_intent,
+    create_balance_transaction,
     create_customer,
     create_setup_intent,
     detach_payment_method,
@@ -71,6 +72,7 @@ __all__ = [
     "attach_payment_method",
     "cancel_subscription",
     "confirm_setup_intent",
+    "create_balance_transaction",
     "create_coupon",
     "create_credit_note",
     "create_customer",

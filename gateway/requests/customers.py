@@ -37,6 +37,27 @@ def update_customer(customer_id: str, **changes: Any) -> Request:
     return Request("update_customer", customer_id, given(**changes))
 
 
+def create_balance_transaction(
+    customer_id: str,
+    amount_minor: int,
+    currency: str,
+    *,
+    description: str | None = None,
+    metadata: Mapping[str, object] | None = None,
+) -> Request:
+    """Move a customer's balance: below zero is credit, which the next invoice to be finalized uses up."""
+    return Request(
+        "create_balance_transaction",
+        customer_id,
+        given(
+            amount=amount_minor,
+            currency=currency.lower(),
+            description=description[:350] if description else None,
+            metadata=as_metadata(metadata),
+        ),
+    )
+
+
 def set_default_payment_method(customer_id: str, payment_method_id: str) -> Request:
     """Make a payment method the one that invoices are collected with; attaching alone does not."""
     return update_customer(customer_id, invoice_settings={"default_payment_method": payment_method_id})

@@ -22,9 +22,21 @@ class Line(TypedDict):
     tax_rates: NotRequired[Sequence[str]]
 
 
-def take_over_invoice(invoice_id: str) -> Request:
-    """Stop Stripe from finalizing and collecting a draft, and say that it is ours now."""
-    return Request("update_invoice", invoice_id, {"auto_advance": False, "metadata": dict(OWNER)})
+def take_over_invoice(invoice_id: str, default_tax_rates: Sequence[str] | None = None) -> Request:
+    """Stop Stripe from finalizing and collecting a draft, and say that it is ours now.
+
+    `default_tax_rates` replace those that the draft took from its subscription; an empty sequence
+    clears them, None leaves them.
+    """
+    return Request(
+        "update_invoice",
+        invoice_id,
+        given(
+            auto_advance=False,
+            default_tax_rates=None if default_tax_rates is None else list(default_tax_rates) or "",
+            metadata=dict(OWNER),
+        ),
+    )
 
 
 def create_invoice(

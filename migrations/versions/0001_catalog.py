@@ -23,6 +23,9 @@ def upgrade() -> None:
         sa.Column("duration", sa.String(), nullable=False),
         sa.Column("duration_in_months", sa.Integer(), nullable=True),
         sa.Column("active", sa.Boolean(), nullable=False),
+        sa.Column("redeem_by_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("max_redemptions", sa.Integer(), nullable=True),
+        sa.Column("times_redeemed", sa.Integer(), nullable=False),
         sa.Column("stripe_coupon_id", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("duration IN ('once', 'repeating', 'forever')", name=op.f("ck_coupons_duration")),
@@ -31,6 +34,14 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint(
             "(percent_off IS NULL) <> (amount_off_minor IS NULL)", name=op.f("ck_coupons_one_kind")
+        ),
+        sa.CheckConstraint(
+            "(duration = 'repeating') = (duration_in_months IS NOT NULL)", name=op.f("ck_coupons_months")
+        ),
+        sa.CheckConstraint("percent_off > 0 AND percent_off <= 100", name=op.f("ck_coupons_percent")),
+        sa.CheckConstraint("amount_off_minor > 0", name=op.f("ck_coupons_amount")),
+        sa.CheckConstraint(
+            "times_redeemed >= 0 AND times_redeemed <= max_redemptions", name=op.f("ck_coupons_redemptions")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_coupons")),
         sa.UniqueConstraint("code", name=op.f("uq_coupons_code")),
@@ -81,6 +92,19 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subscription_bundles")),
         sa.UniqueConstraint("code", name=op.f("uq_subscription_bundles_code")),
+        schema="catalog",
+    )
+    op.create_table(
+        "coupon_products",
+        sa.Column("coupon_id", sa.Uuid(), nullable=False),
+        sa.Column("product_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["coupon_id"], ["catalog.coupons.id"], name=op.f("fk_coupon_products_coupon_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["product_id"], ["catalog.products.id"], name=op.f("fk_coupon_products_product_id")
+        ),
+        sa.PrimaryKeyConstraint("coupon_id", "product_id", name=op.f("pk_coupon_products")),
         schema="catalog",
     )
     op.create_table(

@@ -20,6 +20,7 @@ REVOKE UPDATE, DELETE ON ops.audit_log FROM dunlin_app;
 REVOKE DELETE ON catalog.organizations, tenant.invoices, tenant.payments, tenant.credit_notes,
     tenant.credit_entries, tenant.usage_records, tenant.usage_conflicts FROM dunlin_app;
 REVOKE UPDATE ON tenant.credit_entries FROM dunlin_app;
+GRANT UPDATE (stripe_transaction_id) ON tenant.credit_entries TO dunlin_app;
 GRANT SELECT ON ALL TABLES IN SCHEMA catalog, ops, tenant TO dunlin_auditor;
 ALTER ROLE dunlin_auditor SET default_transaction_read_only = on;
 """

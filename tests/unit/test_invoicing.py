@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from billing.discounts import Discount
 from billing.errors import Conflict, CurrencyMismatch, InvalidTerms
 from billing.invoicing import (
     DraftLine,
@@ -47,7 +48,7 @@ def line(key: str, minor: int, **changes: Any) -> DraftLine:
 def build(
     lines: list[DraftLine], discount: int = 0, tax: TaxTerms | None = None, credit: int = 0
 ) -> InvoiceDraft:
-    draft = build_invoice(lines, "USD", usd(discount), tax, usd(credit))
+    draft = build_invoice(lines, "USD", [Discount("WELCOME", amount=usd(discount))], tax, usd(credit))
     assert draft.subtotal - draft.discount + draft.tax - draft.credit == draft.total
     return draft
 
@@ -125,17 +126,21 @@ def test_an_invoice_below_zero_goes_to_the_balance() -> None:
     assert draft.payable == usd(-15_00)
 
 
+def test_a_debt_carried_over_is_taken_in() -> None:
+    assert figures(build([line("base", 35_00)], credit=-30)) == (35_00, 0, 0, -30, 35_30)
+
+
 def test_parts_of_another_currency_negatives_and_repeated_lines_are_refused() -> None:
     rand = Money(1, "ZAR")
     with pytest.raises(CurrencyMismatch):
         build([line("base", 1, amount=rand)])
     with pytest.raises(CurrencyMismatch):
-        build_invoice([], "USD", rand, None, usd(0))
+        build_invoice([], "USD", [Discount("WELCOME", amount=rand)], None, usd(0))
     with pytest.raises(CurrencyMismatch):
-        build_invoice([], "USD", usd(0), None, rand)
+        build_invoice([], "USD", [], None, rand)
     with pytest.raises(InvalidTerms) as refusal:
-        build([], credit=-1)
-    assert refusal.value.field == "credit"
+        build([], discount=-1)
+    assert refusal.value.field == "discount"
     with pytest.raises(InvalidTerms):
         TaxTerms(Fraction(-1), inclusive=False, name="VAT")
     with pytest.raises(Conflict, match="base"):

@@ -6,15 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from billing.currencies import NO_MINOR_UNIT, THREE_DECIMALS, charge_step
 from billing.errors import CurrencyMismatch
 
-# Minor units travel to Stripe unchanged, so this is Stripe's table, which leaves ISO 4217 in three
+# Minor units travel to Stripe unchanged, so the exponents are Stripe's, which leave ISO 4217 in three
 # places: ISK and UGX keep two decimals for old integrations, MGA has none.
 # Source: docs.stripe.com/currencies (zero-decimal, three-decimal, special cases).
-_NO_MINOR_UNIT = frozenset(
-    ("BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF")
-)
-_THREE_DECIMALS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
 _DEFAULT_EXPONENT = 2
 _CODE_LENGTH = 3
 
@@ -88,9 +85,15 @@ class Money:
     def __ge__(self, other: Money) -> bool:
         return self.minor >= self._minor_of(other)
 
+    @classmethod
+    def rounded(cls, exact: Fraction, currency: str) -> Money:
+        """The amount nearest to `exact` minor units that can be charged; a half goes away from zero."""
+        step = charge_step(currency)
+        return cls(round_half_away(exact / step) * step, currency)
+
     def scaled(self, factor: Fraction | int) -> Money:
-        """Multiply by an exact factor and round once."""
-        return Money(round_half_away(Fraction(self.minor) * factor), self.currency)
+        """Multiply by an exact factor and round once, to what can be charged."""
+        return Money.rounded(Fraction(self.minor) * factor, self.currency)
 
     def allocated(self, weights: Sequence[Fraction | int]) -> list[Money]:
         """Split by weights >= 0; the parts sum to the whole exactly.
@@ -134,9 +137,9 @@ def round_half_away(number: Fraction) -> int:
 
 def minor_exponent(currency: str) -> int:
     """How many decimals the minor unit of a currency stands for: 0, 2 or 3."""
-    if currency in _NO_MINOR_UNIT:
+    if currency in NO_MINOR_UNIT:
         return 0
-    return 3 if currency in _THREE_DECIMALS else _DEFAULT_EXPONENT
+    return 3 if currency in THREE_DECIMALS else _DEFAULT_EXPONENT
 
 
 def format_money(amount: Money) -> str:

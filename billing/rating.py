@@ -11,7 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from billing.exact import exact_text
-from billing.money import Money, round_half_away
+from billing.money import Money
 from billing.terms import ChargeModel, ChargeTerms, Tier
 
 __all__ = ["ChargeModel", "ChargeTerms", "Rating", "RatingStep", "Tier", "adjustment", "rate"]
@@ -34,7 +34,8 @@ class RatingStep:
 class Rating:
     """A charge and how it came about.
 
-    `exact` is the sum of the steps in minor units; `amount` is `exact`, rounded half away from zero.
+    `exact` is the sum of the steps in minor units; `amount` is `exact`, rounded half away from zero
+    to what the currency can charge.
     `quantity` is what was used, `billable` what is left of it beyond the allowance.
     """
 
@@ -90,7 +91,7 @@ def rate(quantity: Fraction, terms: ChargeTerms) -> Rating:
         steps += _STEPS[terms.model](used, terms)
     steps += _commitment(_total(steps), terms)
     exact = _total(steps)
-    return Rating(Money(round_half_away(exact), terms.currency), quantity, billable, tuple(steps), exact)
+    return Rating(Money.rounded(exact, terms.currency), quantity, billable, tuple(steps), exact)
 
 
 def adjustment(total_quantity: Fraction, already_billed: Money, terms: ChargeTerms) -> Money:

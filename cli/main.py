@@ -11,6 +11,7 @@ _COMMANDS = {
     "up": ("up", "Start everything on this machine and stay up until Ctrl-C."),
     "migrate": ("migrate", "Create the database roles and bring the schema up to date."),
     "seed": ("seed", "Write the shipped catalog; repeats do nothing."),
+    "catalog": ("catalog", "Pricing as code: export, diff, apply."),
     "stripe": ("stripe", "Bring the catalog to Stripe; test the connection."),
     "keys": ("keys", "API keys: issue, revoke."),
     "users": ("users", "People who may sign in to the admin."),

@@ -135,7 +135,8 @@ BUNDLES = ListQuery(
     "FROM catalog.bundle_products b JOIN catalog.product_plans l ON l.id = b.plan_id "
     "WHERE b.bundle_id = t.id) AS members, "
     + _PRICES
-    + "catalog.bundle_prices x WHERE x.bundle_id = t.id) AS prices, t.is_featured, t.is_public, "
+    + "catalog.bundle_prices x WHERE x.bundle_id = t.id AND x.superseded_at IS NULL) AS prices, "
+    "t.is_featured, t.is_public, "
     "(SELECT count(*) FROM tenant.product_subscriptions s WHERE s.bundle_id = t.id AND s.status IN "
     + _LIVE
     + ") AS subscriptions",

@@ -140,11 +140,22 @@ class SubscriptionBundle(Base):
 
 
 class BundlePrice(Base):
-    """A bundle's price in one currency and interval, for its listed quantities."""
+    """A bundle's price in one currency and interval, for its listed quantities.
+
+    Versioned like a plan: the coupon's amount is fixed, and who subscribed keeps price and coupon.
+    """
 
     __tablename__ = "bundle_prices"
     __table_args__ = (
-        UniqueConstraint("bundle_id", "currency", "interval"),
+        UniqueConstraint("bundle_id", "currency", "interval", "version"),
+        Index(
+            "uq_bundle_prices_current",
+            "bundle_id",
+            "currency",
+            "interval",
+            unique=True,
+            postgresql_where=text("superseded_at IS NULL"),
+        ),
         CheckConstraint(_INTERVAL_CHECK, "interval"),
         CheckConstraint("amount_minor >= 0", "amount"),
         {"schema": CATALOG},
@@ -154,6 +165,8 @@ class BundlePrice(Base):
     currency: Mapped[Currency]
     interval: Mapped[str]
     amount_minor: Mapped[Minor]
+    version: Mapped[int] = mapped_column(default=1)
+    superseded_at: Mapped[datetime | None]
     # The exact difference between list price and bundle price, as a Stripe coupon.
     stripe_coupon_id: Mapped[str | None] = mapped_column(unique=True)
 

@@ -1,18 +1,16 @@
-"""The catalog in SQL: adding what is missing, offers by code, the public listing, ids at Stripe."""
+"""The catalog in SQL: plans and bundles by code, the public listing, ids at Stripe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, select, text
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from billing.bundles import saving_percent
 from billing.errors import Conflict
 from billing.money import Money
-from models.base import Base
 from models.catalog import (
     BundlePrice,
     BundleProduct,
@@ -28,10 +26,6 @@ from models.catalog import (
 from models.ops import StripeCall
 from models.organizations import TaxRate
 
-# Two seeds at once would both find a row missing; the number is arbitrary.
-_CATALOG_LOCK = 7_402_212
-
-Row = TypeVar("Row", bound=Base)
 StripeId = InstrumentedAttribute[str | None]
 
 
@@ -83,30 +77,6 @@ class BundleListing:
     bundle: SubscriptionBundle
     members: tuple[MemberListing, ...]
     prices: tuple[BundlePriceListing, ...]
-
-
-def lock_catalog(session: Session) -> None:
-    """Wait for, then hold until the transaction ends, the right to add to the catalog."""
-    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CATALOG_LOCK})
-
-
-def ensure(
-    session: Session, row_type: type[Row], identity: dict[str, Any], **values: Any
-) -> tuple[Row, bool]:
-    """The row with this identity, made from `values` when it is missing. Returns (row, made).
-
-    A row that is there keeps its values. Call it under `lock_catalog`.
-    """
-    matches: list[ColumnElement[bool]] = [
-        getattr(row_type, name) == value for name, value in identity.items()
-    ]
-    found = session.execute(select(row_type).where(*matches)).scalar_one_or_none()
-    if found is not None:
-        return found, False
-    row = row_type(**identity, **values)
-    session.add(row)
-    session.flush()
-    return row, True
 
 
 def product_by_code(session: Session, code: str) -> Product | None:
@@ -164,6 +134,7 @@ def bundle_price(session: Session, bundle_id: UUID, currency: str, interval: str
             BundlePrice.bundle_id == bundle_id,
             BundlePrice.currency == currency,
             BundlePrice.interval == interval,
+            BundlePrice.superseded_at.is_(None),
         )
     ).scalar_one_or_none()
 
@@ -230,7 +201,7 @@ def bundle_listing(session: Session, bundle: SubscriptionBundle) -> BundleListin
     alone = _prices_by_plan(session, [member.plan.id for member in members])
     prices = session.execute(
         select(BundlePrice)
-        .where(BundlePrice.bundle_id == bundle.id)
+        .where(BundlePrice.bundle_id == bundle.id, BundlePrice.superseded_at.is_(None))
         .order_by(BundlePrice.currency, BundlePrice.interval)
     ).scalars()
     listed = [(price, list_price_of(price, members, alone)) for price in prices]
@@ -285,11 +256,12 @@ def all_products(session: Session) -> Sequence[Product]:
 
 
 def all_prices(session: Session) -> list[tuple[PlanPrice, ProductPlan, Product]]:
-    """Every price of every plan version, with what it prices."""
+    """Every price that is sold, or that stands at Stripe, with what it prices."""
     rows = session.execute(
         select(PlanPrice, ProductPlan, Product)
         .join(ProductPlan, PlanPrice.plan_id == ProductPlan.id)
         .join(Product, ProductPlan.product_id == Product.id)
+        .where(or_(ProductPlan.superseded_at.is_(None), PlanPrice.stripe_price_id.is_not(None)))
         .order_by(ProductPlan.code, ProductPlan.version, PlanPrice.currency, PlanPrice.interval)
     )
     return [(price, plan, product) for price, plan, product in rows]

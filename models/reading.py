@@ -131,7 +131,7 @@ def public_bundles(session: Session) -> list[BundleListing]:
     )
     ids = [bundle.id for bundle in bundles]
     prices: dict[UUID, list[BundlePrice]] = defaultdict(list)
-    wanted = select(BundlePrice).where(BundlePrice.bundle_id.in_(ids))
+    wanted = select(BundlePrice).where(BundlePrice.bundle_id.in_(ids), BundlePrice.superseded_at.is_(None))
     for price in session.execute(wanted.order_by(BundlePrice.currency, BundlePrice.amount_minor)).scalars():
         prices[price.bundle_id].append(price)
     members: dict[UUID, list[tuple[BundleProduct, PlanListing]]] = defaultdict(list)

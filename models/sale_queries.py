@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models.catalog import BundlePrice, BundleProduct, PlanPrice, ProductPlan, SubscriptionBundle
+from models.catalog import BundlePrice, BundleProduct, PlanPrice, Product, ProductPlan, SubscriptionBundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,48 +26,84 @@ class Offer:
     bundle: SubscriptionBundle | None = None
     bundle_price: BundlePrice | None = None
 
+    @property
+    def awaits_sync(self) -> bool:
+        """Whether Stripe lacks a price or the coupon; a bundle that saves nothing needs no coupon."""
+        if any(member.price.stripe_price_id is None for member in self.members):
+            return True
+        if self.bundle_price is None or self.bundle_price.stripe_coupon_id is not None:
+            return False
+        alone = sum(member.price.amount_minor * member.quantity for member in self.members)
+        return alone > self.bundle_price.amount_minor
 
-def plan_offer(session: Session, code: str, currency: str, interval: str) -> Offer | None:
-    """The current version of a plan that is sold alone; None when there is none."""
-    row = session.execute(
+
+def plan_offer(
+    session: Session, code: str, currency: str, interval: str, *, private: bool = False
+) -> Offer | None:
+    """The current version of a plan that is sold alone; None when there is none.
+
+    `private`: also one that the public does not see.
+    """
+    statement = (
         select(ProductPlan, PlanPrice)
         .join(PlanPrice, PlanPrice.plan_id == ProductPlan.id)
+        .join(Product, Product.id == ProductPlan.product_id)
         .where(
             ProductPlan.code == code,
             ProductPlan.superseded_at.is_(None),
             ProductPlan.available_standalone,
+            Product.status == "active",
             PlanPrice.currency == currency,
             PlanPrice.interval == interval,
         )
-    ).one_or_none()
+    )
+    if not private:
+        statement = statement.where(ProductPlan.is_public, Product.is_public)
+    row = session.execute(statement).one_or_none()
     return Offer([OfferedPlan(row[0], row[1], 1)]) if row else None
 
 
-def bundle_offer(session: Session, code: str, currency: str, interval: str) -> Offer | None:
-    """A bundle with its price and its members' list prices; None when it is not sold so."""
-    row = session.execute(
+def bundle_offer(
+    session: Session, code: str, currency: str, interval: str, *, private: bool = False
+) -> Offer | None:
+    """A bundle with its price and its members' list prices; None when it is not sold so.
+
+    One whose member lost its price, its availability or its product is not sold at all.
+    """
+    statement = (
         select(SubscriptionBundle, BundlePrice)
         .join(BundlePrice, BundlePrice.bundle_id == SubscriptionBundle.id)
         .where(
             SubscriptionBundle.code == code,
             BundlePrice.currency == currency,
             BundlePrice.interval == interval,
+            BundlePrice.superseded_at.is_(None),
         )
-    ).one_or_none()
+    )
+    if not private:
+        statement = statement.where(SubscriptionBundle.is_public)
+    row = session.execute(statement).one_or_none()
     if row is None:
         return None
     bundle, bundle_price = row
     members = session.execute(
         select(ProductPlan, PlanPrice, BundleProduct.quantity)
-        .join(BundleProduct, BundleProduct.plan_id == ProductPlan.id)
+        .select_from(BundleProduct)
+        .join(ProductPlan, ProductPlan.id == BundleProduct.plan_id)
+        .join(Product, Product.id == ProductPlan.product_id)
         .join(PlanPrice, PlanPrice.plan_id == ProductPlan.id)
         .where(
             BundleProduct.bundle_id == bundle.id,
+            ProductPlan.available_in_bundles,
+            Product.status == "active",
             PlanPrice.currency == currency,
             PlanPrice.interval == interval,
         )
         .order_by(BundleProduct.position)
-    )
+    ).all()
+    listed = select(func.count()).select_from(BundleProduct).where(BundleProduct.bundle_id == bundle.id)
+    if len(members) < session.execute(listed).scalar_one():
+        return None
     return Offer([OfferedPlan(*member) for member in members], bundle, bundle_price)
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
+from billing.allowances import terms_over
 from billing.exact import exact_text
 from billing.invoicing import DraftLine, InvoiceDraft, LineKind
 from billing.keys import line_id, line_key
@@ -174,7 +175,8 @@ class _Metered:
         """The price that counts; usage inside a trial is metered, shown, and free."""
         if self.in_trial:
             return ChargeTerms.from_record({"model": "per_unit", "currency": self.subscription.currency})
-        terms = ChargeTerms.from_record(self.metered.charge.terms)
+        monthly = ChargeTerms.from_record(self.metered.charge.terms)
+        terms = terms_over(monthly, self.subscription.interval, self.metered.meter.aggregation)
         return terms if self.share == 1 else terms.scaled(self.share)
 
     @property

@@ -188,7 +188,10 @@ def _request(
         changed["deleted"] = True
     else:
         _, price, _ = change_queries.priced_plan(unit.session, wanted.price_id)
-        changed["price"], changed["quantity"] = str(price.stripe_price_id), wanted.quantity
+        changed["quantity"] = wanted.quantity
+        # The price of an old version is archived: Stripe keeps it for who has it, and takes it from nobody.
+        if wanted.price_id != item.price_id:
+            changed["price"] = str(price.stripe_price_id)
     prorated = wanted.proration == "prorate"
     return requests.update_subscription(
         str(subscription.stripe_subscription_id),

@@ -41,6 +41,8 @@ class SubscriptionTerms:
     trial_days: int = 0
     coupon: str | None = None
     payment_method: str | None = None
+    # Staff may sell what the public does not see.
+    private: bool = False
 
     def check(self) -> None:
         """Raises InvalidTerms naming the field at fault."""
@@ -91,14 +93,15 @@ def create(context: Context, organization_id: UUID, terms: SubscriptionTerms) ->
 def _offer(unit: TenantUnit, terms: SubscriptionTerms) -> Offer:
     if terms.currency != unit.organization.currency:
         raise InvalidTerms(f"the organization is billed in {unit.organization.currency}", field="currency")
-    if terms.plan is not None:
-        offer = sale_queries.plan_offer(unit.session, terms.plan, terms.currency, terms.interval)
-    else:
-        offer = sale_queries.bundle_offer(unit.session, str(terms.bundle), terms.currency, terms.interval)
+    if terms.currency not in unit.settings.supported_currencies:
+        raise InvalidTerms("nothing is sold in this currency", field="currency")
+    find_offer = sale_queries.bundle_offer if terms.plan is None else sale_queries.plan_offer
+    code = str(terms.bundle if terms.plan is None else terms.plan)
+    offer = find_offer(unit.session, code, terms.currency, terms.interval, private=terms.private)
     field = "plan" if terms.plan is not None else "bundle"
     if offer is None:
         raise InvalidTerms("is not sold in this currency and interval", field=field)
-    if any(member.price.stripe_price_id is None for member in offer.members):
+    if offer.awaits_sync:
         raise Conflict("has not been synced to Stripe yet: run `dunlin stripe sync`", field=field)
     return offer
 

@@ -1,6 +1,7 @@
 """The public catalog: products, their plans, bundles and what they save."""
 
 from collections import defaultdict
+from collections.abc import Container
 from datetime import timedelta
 
 from billing.bundles import BundleMember, bundle_discount, saving_percent
@@ -41,16 +42,18 @@ def plans(call: Call) -> Answer:
         if product is None or not product.is_public or product.status != "active":
             raise NotFound("no such product")
         found = reading.public_plans(session, code)
-    return Answer(shapes.Plans([_plan(listing) for listing in found]), headers=_CACHED)
+    currencies = call.context.settings.supported_currencies
+    return Answer(shapes.Plans([_plan(listing, currencies) for listing in found]), headers=_CACHED)
 
 
 def bundles(call: Call) -> Answer:
     with call.context.database.system() as session:
         found = reading.public_bundles(session)
-    return Answer(shapes.Bundles([_bundle(listing) for listing in found]), headers=_CACHED)
+    currencies = call.context.settings.supported_currencies
+    return Answer(shapes.Bundles([_bundle(listing, currencies) for listing in found]), headers=_CACHED)
 
 
-def _plan(listing: PlanListing) -> shapes.Plan:
+def _plan(listing: PlanListing, currencies: Container[str]) -> shapes.Plan:
     plan = listing.plan
     return shapes.Plan(
         code=plan.code,
@@ -64,6 +67,7 @@ def _plan(listing: PlanListing) -> shapes.Plan:
         prices=[
             shapes.Price(currency=price.currency, interval=price.interval, amount_minor=price.amount_minor)
             for price in listing.prices
+            if price.currency in currencies
         ],
         usage=[
             shapes.UsageCharge(
@@ -75,11 +79,12 @@ def _plan(listing: PlanListing) -> shapes.Plan:
                 terms=charge.terms,
             )
             for charge, meter in listing.charges
+            if charge.currency in currencies
         ],
     )
 
 
-def _bundle(listing: BundleListing) -> shapes.Bundle:
+def _bundle(listing: BundleListing, currencies: Container[str]) -> shapes.Bundle:
     members = _list_prices(listing)
     return shapes.Bundle(
         code=listing.bundle.code,
@@ -96,7 +101,8 @@ def _bundle(listing: BundleListing) -> shapes.Bundle:
         prices=[
             _bundle_price(price, members[price.currency, price.interval])
             for price in listing.prices
-            if len(members[price.currency, price.interval]) == len(listing.members)
+            if price.currency in currencies
+            and len(members[price.currency, price.interval]) == len(listing.members)
         ],
     )
 

@@ -25,6 +25,7 @@ def create(call: Call) -> Answer:
         trial_days=body.trial_days,
         coupon=body.coupon,
         payment_method=body.payment_method,
+        private=call.known().kind == "admin",
     )
     created = subscriptions.create(call.context, organization_id, terms)
     shown = _read(call, organization_id, created.subscription.id, client_secret=created.client_secret)

@@ -144,6 +144,8 @@ def upgrade() -> None:
         sa.Column("currency", sa.String(length=3), nullable=False),
         sa.Column("interval", sa.String(), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("superseded_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("stripe_coupon_id", sa.String(), nullable=True),
         sa.CheckConstraint(
             "interval IN ('month', 'quarter', 'year')", name=op.f("ck_bundle_prices_interval")
@@ -154,10 +156,22 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bundle_prices")),
         sa.UniqueConstraint(
-            "bundle_id", "currency", "interval", name=op.f("uq_bundle_prices_bundle_id_currency_interval")
+            "bundle_id",
+            "currency",
+            "interval",
+            "version",
+            name=op.f("uq_bundle_prices_bundle_id_currency_interval_version"),
         ),
         sa.UniqueConstraint("stripe_coupon_id", name=op.f("uq_bundle_prices_stripe_coupon_id")),
         schema="catalog",
+    )
+    op.create_index(
+        "uq_bundle_prices_current",
+        "bundle_prices",
+        ["bundle_id", "currency", "interval"],
+        unique=True,
+        schema="catalog",
+        postgresql_where=sa.text("superseded_at IS NULL"),
     )
     op.create_table(
         "meters",

@@ -1,17 +1,35 @@
 """Connections and transactions: one engine per process, one organization per tenant transaction."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from billing.errors import BillingError
 
-__all__ = ["Database", "OrganizationBusy", "PoolTerms", "Session", "UnsafeDatabaseRole", "enter"]
+__all__ = [
+    "Connection",
+    "Database",
+    "OrganizationBusy",
+    "PoolTerms",
+    "Session",
+    "UnsafeDatabaseRole",
+    "enter",
+]
+
+T = TypeVar("T")
+
+# A connection that rested this long is asked whether it lives before it is used. One that came back
+# a moment ago is not: the question would be a round trip of each of the busiest requests.
+_TRUSTED_S = 1.0
 
 
 class UnsafeDatabaseRole(BillingError):
@@ -53,10 +71,11 @@ class Database:
             pool_size=terms.size,
             max_overflow=2,
             pool_timeout=3,
-            pool_pre_ping=True,
             pool_recycle=1800,
             connect_args={"options": options, "application_name": name, "connect_timeout": 5},
         )
+        _ask_after_a_rest(self.engine)
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def system(self) -> Iterator[Session]:
@@ -70,6 +89,21 @@ class Database:
         with self.system() as session:
             enter(session, organization_id)
             yield session
+
+    def at_once(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` with every statement a transaction of its own: no BEGIN and no COMMIT to wait for.
+
+        When the connection turns out to be dead the work is done once more on a new one, so it must
+        come out the same when an earlier try went through and only its answer was lost.
+        """
+        try:
+            with self._single.connect() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        with self._single.connect() as connection:
+            return work(connection)
 
     def organization_lock(self, organization_id: UUID) -> AbstractContextManager[None]:
         """Hold one organization's work for this caller; raises OrganizationBusy after 10 s."""
@@ -114,6 +148,23 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _ask_after_a_rest(engine: Engine) -> None:
+    @event.listens_for(engine, "checkin")
+    def rests(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+        entry.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def wakes(connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: object) -> None:
+        since = entry.info.get("rests_since")
+        if since is None or time.monotonic() - since < _TRUSTED_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as dead:
+            # The pool takes another connection, and no longer trusts those as old as this one.
+            raise DisconnectionError from dead
 
 
 def enter(session: Session, organization_id: UUID) -> None:

@@ -1,23 +1,23 @@
 """Usage: the door that stores a batch, the worker that opens it, the way out of quarantine."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from billing.errors import BillingError, Conflict
-from billing.metering import FieldError, UsageEvent, check_usage_event
+from billing.metering import FieldError
 from models import mailbox, usage_intake
 from models.base import new_id
-from models.catalog import Product
-from models.database import enter
+from models.database import Connection, enter
+from models.mailbox import NewBatch, StoredBatch
 from models.ops import UsageBatch
-from models.usage_intake import Addressee
 from models.work import ClaimedJob
-from tasks.context import Context, Unit
+from tasks.context import Context
 from tasks.queue import job, tick
+from tasks.usage_door import checked
 
 log = logging.getLogger("dunlin.usage")
 
@@ -56,82 +56,31 @@ def accept_batch(
     Args: decoded JSON events; `digest` identifies the body.
     Raises: RefusedUsage with every field at fault, Conflict for a key that came with another body.
     """
-    with context.system() as unit:
-        events, errors = _checked(unit, product_id, raw_events)
+    # Made once: should the answer to the insert be lost, its repeat finds this row.
+    batch_id = new_id()
+
+    def store(connection: Connection) -> StoredBatch:
+        events, errors = checked(context, connection, product_id, raw_events)
         if errors:
             raise RefusedUsage(errors)
-        batch = mailbox.store_batch(
-            unit.session,
-            UsageBatch(
-                id=new_id(),
+        return mailbox.store_batch(
+            connection,
+            NewBatch(
+                id=batch_id,
                 product_id=product_id,
                 idempotency_key=idempotency_key,
                 body_digest=digest,
                 organization_ids=sorted({UUID(event["organization_id"]) for event in events}),
-                events=events,
+                events=json.dumps(events),
                 accepted=len(events),
             ),
         )
-        if batch.body_digest != digest:
-            raise Conflict("this Idempotency-Key came with another body", field="Idempotency-Key")
-        unit.ring("usage.drain")
+
+    batch = context.database.at_once(store)
+    if batch.body_digest != digest:
+        raise Conflict("this Idempotency-Key came with another body", field="Idempotency-Key")
+    context.bell.ring("usage.drain")
     return AcceptedBatch(batch.id, batch.accepted)
-
-
-def _checked(
-    unit: Unit, product_id: UUID, raw_events: Sequence[Mapping[str, object]]
-) -> tuple[list[dict[str, Any]], list[FieldError]]:
-    references = {raw.get("organization") for raw in raw_events}
-    known = usage_intake.addressees(unit.session, [each for each in references if isinstance(each, str)])
-    door = _Door(
-        product=unit.session.get_one(Product, product_id).code,
-        meters=usage_intake.meters(unit.session, product_id),
-        organizations=known,
-    )
-    events: list[dict[str, Any]] = []
-    errors: list[FieldError] = []
-    for index, raw in enumerate(raw_events):
-        addressee = known.get(str(raw.get("organization")))
-        now = addressee.frozen_at if addressee and addressee.frozen_at else unit.now
-        checked = check_usage_event(raw, now)
-        found = checked if isinstance(checked, list) else door.refusals(checked)
-        if found:
-            errors += [replace(error, index=index) for error in found]
-        elif isinstance(checked, UsageEvent):
-            events.append({"index": index, **door.record(checked)})
-    return events, errors
-
-
-@dataclass(frozen=True, slots=True)
-class _Door:
-    """What the events of one product key may name."""
-
-    product: str
-    meters: Mapping[str, UUID]
-    organizations: Mapping[str, Addressee]
-
-    def refusals(self, event: UsageEvent) -> list[FieldError]:
-        errors = []
-        if event.organization not in self.organizations:
-            errors.append(FieldError("organization", "is unknown"))
-        if event.product != self.product:
-            errors.append(FieldError("product", f"this key posts usage of {self.product!r} only"))
-        elif event.metric not in self.meters:
-            errors.append(FieldError("metric", f"is not a meter of {self.product!r}"))
-        return errors
-
-    def record(self, event: UsageEvent) -> dict[str, Any]:
-        organization_id = str(self.organizations[event.organization].id)
-        return {
-            "organization_id": organization_id,
-            "event_id": event.event_id,
-            "meter_id": str(self.meters[event.metric]),
-            "quantity": format(event.quantity, "f"),
-            "occurred_at": event.occurred_at.isoformat(),
-            "properties": event.properties or None,
-            # By id: the same event is the same, whichever of its names the organization was called.
-            "digest": replace(event, organization=organization_id).content_digest(),
-        }
 
 
 @tick("usage.drain", queue="usage")

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from models.catalog import Meter, PlanCharge, PlanPrice, Product, ProductPlan
-from models.invoices import DunningCase, Invoice, InvoiceLine, Payment
+from models.invoices import DunningCase, Invoice, InvoiceLine, Notification, Payment
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
 
 
@@ -62,6 +62,24 @@ def subscriptions(session: Session, organization_id: UUID) -> Sequence[ProductSu
         .scalars()
         .all()
     )
+
+
+def held_products(session: Session, organization_id: UUID) -> set[UUID]:
+    """The products of subscriptions that have not ended: each product is billed by one of them."""
+    rows = session.execute(
+        select(SubscriptionItem.product_id)
+        .join(
+            ProductSubscription,
+            (ProductSubscription.organization_id == SubscriptionItem.organization_id)
+            & (ProductSubscription.id == SubscriptionItem.subscription_id),
+        )
+        .where(
+            SubscriptionItem.organization_id == organization_id,
+            SubscriptionItem.ended_at.is_(None),
+            ProductSubscription.status.not_in(("cancelled", "incomplete_expired")),
+        )
+    )
+    return set(rows.scalars())
 
 
 def billed_items(session: Session, organization_id: UUID, subscription_id: UUID) -> list[BilledItem]:
@@ -206,3 +224,13 @@ def next_invoice_number(session: Session, organization_id: UUID) -> int:
             {"organization_id": organization_id},
         ).scalar_one()
     )
+
+
+def is_told(session: Session, organization_id: UUID, kind: str, key: str) -> bool:
+    """Whether this happening has been written to somebody."""
+    found = session.execute(
+        select(Notification.id)
+        .where(Notification.organization_id == organization_id, Notification.key.like(f"{kind}:{key}:%"))
+        .limit(1)
+    )
+    return found.scalar_one_or_none() is not None

@@ -54,6 +54,7 @@ def render(document: InvoiceDocument, settings: Settings) -> bytes:
     """The PDF of a document. Its date is the invoice's, so that no clock is read."""
     printed = document_text(document, settings.seller_name, settings.seller_address)
     at = (document.invoice.finalized_at or document.invoice.created_at).astimezone(UTC)
+    at = at.replace(microsecond=0)  # typst refuses a finer date
     printed["at"] = _moment(at)
     with _compiling:
         pdf = _compiler().compile(

@@ -73,12 +73,30 @@ def _adopt(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:
         subscription = billing_queries.subscription_by_stripe_id(
             unit.session, unit.organization.id, facts.subscription_id
         )
+    if subscription is not None and _is_resumption(subscription, facts):
+        return _adopt_resumption(unit, subscription, facts)
     if subscription is None or facts.billing_reason not in ("subscription_create", "subscription_cycle"):
         log.warning("Stripe's invoice %s (%s) is none of ours", facts.id, facts.billing_reason)
         return None
     if facts.billing_reason == "subscription_create":
         return _adopt_first(unit, subscription, facts)
     return adopt_cycle(unit, subscription, facts)
+
+
+def _is_resumption(subscription: ProductSubscription, facts: InvoiceFacts) -> bool:
+    """A pause has ended: Stripe charged a whole new period from the moved anchor on, at once."""
+    starts = {line.period_start_at for line in facts.lines if not line.proration}
+    moved = subscription.anchor_at > subscription.usage_closed_until_at
+    return facts.billing_reason == "subscription_update" and moved and starts == {subscription.anchor_at}
+
+
+def _adopt_resumption(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice:
+    """Our cycle invoice that closes everything before the new anchor."""
+    closed = Period(subscription.usage_closed_until_at, subscription.anchor_at)
+    invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
+    invoice.stripe_invoice_id = facts.id
+    unit.enqueue("invoicing.take_over", str(invoice.id), subject_id=invoice.id)
+    return invoice
 
 
 def adopt_cycle(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice | None:

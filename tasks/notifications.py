@@ -17,10 +17,18 @@ _SUBJECTS = {
     "dunning.suspended": "Your access is suspended until payment",
     "dunning.recovered": "Thank you: your payment has arrived",
     "dunning.stopped": "We have stopped collecting this invoice",
+    "subscription.paused": "Your subscription is paused",
+    "trial.ending": "Your trial ends soon",
     "access.changed": "Your access has changed",
+    "payment.refunded": "We have refunded your payment",
+    "credit_note.issued": "Your credit note {number}",
+    "card.expiring": "Your card ending in {last_four} expires soon",
+    "refund.failed": "A refund could not be made",
+    "dispute.opened": "A payment is disputed",
+    "dispute.closed": "A dispute has ended",
 }
 # Only staff need to know of these.
-_INTERNAL = frozenset({"invoice.parked"})
+_INTERNAL = frozenset({"invoice.parked", "refund.failed", "dispute.opened", "dispute.closed"})
 
 
 def write(unit: TenantUnit, kind: str, key: str, content: Mapping[str, Any]) -> None:

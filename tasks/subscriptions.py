@@ -17,7 +17,7 @@ from models import billing_queries, sale_queries
 from models.sale_queries import Offer
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.work import ClaimedJob
-from tasks import balance, coupons, payment_methods, tax
+from tasks import balance, coupons, notifications, payment_methods, tax
 from tasks.context import Context, TenantUnit
 from tasks.organizations import ensure_customer
 from tasks.queue import job, run_job
@@ -26,6 +26,7 @@ from tasks.stripe_calls import call
 log = logging.getLogger("dunlin.subscriptions")
 
 MAX_SEATS = 100_000
+_TRIAL_REMINDER = timedelta(days=3)
 _MAX_TRIAL_DAYS = 730  # Stripe's own bound on trial_period_days
 
 
@@ -101,6 +102,11 @@ def _offer(unit: TenantUnit, terms: SubscriptionTerms) -> Offer:
     field = "plan" if terms.plan is not None else "bundle"
     if offer is None:
         raise InvalidTerms("is not sold in this currency and interval", field=field)
+    if terms.quantity > 1 and all(member.plan.base_charge != "per_seat" for member in offer.members):
+        raise InvalidTerms("nothing in it is sold by the seat", field="quantity")
+    held = billing_queries.held_products(unit.session, unit.organization.id)
+    if doubled := [member.plan.code for member in offer.members if member.plan.product_id in held]:
+        raise Conflict(f"the organization subscribes to the product of {doubled[0]} already", field=field)
     if offer.awaits_sync:
         raise Conflict("has not been synced to Stripe yet: run `dunlin stripe sync`", field=field)
     return offer
@@ -229,6 +235,10 @@ def _record_start(unit: TenantUnit, subscription: ProductSubscription, facts: Su
     subscription.trial_end_at = facts.trial_end_at
     subscription.anchor_at = facts.anchor_at
     subscription.current_period_start_at = started_at
+    if facts.trial_end_at is not None:
+        due_at = max(unit.now, facts.trial_end_at - _TRIAL_REMINDER)
+        key = str(subscription.id)
+        unit.enqueue("subscriptions.remind_trial_end", key, subject_id=subscription.id, due_at=due_at)
     by_price = {item.price_id: item for item in facts.items}
     for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id):
         billed.item.started_at = started_at
@@ -237,8 +247,29 @@ def _record_start(unit: TenantUnit, subscription: ProductSubscription, facts: Su
         unit.enqueue("usage.redrive", str(billed.item.id), subject_id=billed.item.product_id)
 
 
+@job("subscriptions.remind_trial_end", queue="ops")
+def remind_trial_end(context: Context, claimed: ClaimedJob) -> None:
+    """Tell the customer that a trial ends soon, and whether a card is there to go on with."""
+    assert claimed.organization_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        subscription = unit.session.get_one(
+            ProductSubscription, (claimed.organization_id, claimed.subject_id)
+        )
+        if subscription.status != "trialing" or subscription.trial_end_at is None:
+            return
+        cards = billing_queries.payment_methods(unit.session, claimed.organization_id)
+        content = {
+            "subscription_id": str(subscription.id),
+            "trial_end": subscription.trial_end_at.isoformat(),
+            "has_card": any(card.is_default for card in cards),
+        }
+        notifications.write(unit, "trial.ending", str(subscription.id), content)
+
+
 def _record_period(unit: TenantUnit, subscription: ProductSubscription, facts: SubscriptionFacts) -> None:
     start_at, end_at = facts.period_start_at, facts.period_end_at
+    if subscription.anchor_at < facts.anchor_at == start_at:
+        subscription.anchor_at = facts.anchor_at  # a pause has ended: the periods count anew
     if start_at is None or end_at is None or start_at < subscription.current_period_start_at:
         return
     subscription.current_period_start_at, subscription.current_period_end_at = start_at, end_at

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 from billing.errors import NotFound
 from models import reading
 from models.reading import SubscriptionListing
-from tasks import subscription_changes, subscriptions
+from tasks import pausing, subscription_changes, subscriptions
 from web import bodies, shapes
 from web.calls import ORGANIZATION, Answer, Call, Route
 from web.invoices import line as invoice_line
@@ -85,6 +85,18 @@ def cancel(call: Call) -> Answer:
     body: bodies.Cancellation = call.body
     organization_id, subscription_id = call.organization_of("subscription")
     subscriptions.cancel(call.context, organization_id, subscription_id, body.at_period_end)
+    return Answer(_read(call, organization_id, subscription_id))
+
+
+def pause(call: Call) -> Answer:
+    organization_id, subscription_id = call.organization_of("subscription")
+    pausing.pause(call.context, organization_id, subscription_id)
+    return Answer(_read(call, organization_id, subscription_id))
+
+
+def resume(call: Call) -> Answer:
+    organization_id, subscription_id = call.organization_of("subscription")
+    pausing.resume(call.context, organization_id, subscription_id)
     return Answer(_read(call, organization_id, subscription_id))
 
 
@@ -214,6 +226,26 @@ ROUTES = (
         body=bodies.Cancellation,
         answer=shapes.Subscription,
         refusals=(404, 409),
+    ),
+    Route(
+        method="POST",
+        path=_ALL + "<id>/pause/",
+        view=pause,
+        access=ORGANIZATION,
+        summary="Pause: nothing is charged, access is suspended",
+        tag="Subscriptions",
+        answer=shapes.Subscription,
+        refusals=(404, 409),
+    ),
+    Route(
+        method="POST",
+        path=_ALL + "<id>/resume/",
+        view=resume,
+        access=ORGANIZATION,
+        summary="Go on from a pause with a new period, once it is paid",
+        tag="Subscriptions",
+        answer=shapes.Subscription,
+        refusals=(402, 404, 409),
     ),
     Route(
         method="POST",

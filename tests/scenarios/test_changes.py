@@ -184,3 +184,21 @@ def test_what_cannot_be_changed_is_refused_and_says_why(world: World) -> None:
     ada.cancels(subscription, at_period_end=False)
     with pytest.raises(ApiRefusal, match="cancelled"):
         changes(ada, subscription, plan="autoflow-professional")
+
+
+def test_a_product_is_subscribed_to_once_until_the_subscription_has_ended(world: World) -> None:
+    ada = world.on("2026-04-01", "ada")
+    ada.card()
+    first = ada.subscribes("autoflow-starter")
+
+    for terms in ({"plan": "autoflow-professional"}, {"bundle": "starter"}):
+        with pytest.raises(ApiRefusal, match="already") as refusal:
+            ada.subscribes(**terms)
+        assert refusal.value.status == 409
+    with pytest.raises(ApiRefusal, match="seat"):
+        world.on("2026-04-01", "bob").subscribes("autoflow-starter", quantity=5)
+
+    ada.cancels(first, at_period_end=False)
+    ada.rests()
+    ada.subscribes("autoflow-professional")
+    assert ada.access() == "full"

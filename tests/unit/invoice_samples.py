@@ -16,7 +16,8 @@ from models.organizations import Organization
 MARCH = datetime(2026, 3, 1, 10, 15, tzinfo=UTC)
 APRIL = datetime(2026, 4, 1, 10, 15, tzinfo=UTC)
 MAY = datetime(2026, 5, 1, 10, 15, tzinfo=UTC)
-FINALIZED = APRIL + timedelta(hours=1)
+# Off a test clock an instant has microseconds.
+FINALIZED = APRIL + timedelta(hours=1, microseconds=123_456)
 
 _SPACE = UUID("6f7f0c1e-6f5e-4f0e-9d55-2a6d1f1b7c10")
 AUTOFLOW = Product(id=uuid5(_SPACE, "autoflow"), code="autoflow", name="AutoFlow AI", color="#4F46E5")

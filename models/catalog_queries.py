@@ -25,6 +25,7 @@ from models.catalog import (
 )
 from models.ops import StripeCall
 from models.organizations import TaxRate
+from models.subscriptions import ProductSubscription, SubscriptionItem
 
 StripeId = InstrumentedAttribute[str | None]
 
@@ -265,6 +266,37 @@ def all_prices(session: Session) -> list[tuple[PlanPrice, ProductPlan, Product]]
         .order_by(ProductPlan.code, ProductPlan.version, PlanPrice.currency, PlanPrice.interval)
     )
     return [(price, plan, product) for price, plan, product in rows]
+
+
+def ended_prices(session: Session) -> list[tuple[PlanPrice, ProductPlan]]:
+    """Prices at Stripe of plan versions that are no longer sold; for the auditor's session.
+
+    One that a subscription is just about to start with is left for the next time: Stripe would refuse it.
+    """
+    starting = (
+        select(SubscriptionItem.price_id)
+        .join(
+            ProductSubscription,
+            and_(
+                ProductSubscription.organization_id == SubscriptionItem.organization_id,
+                ProductSubscription.id == SubscriptionItem.subscription_id,
+            ),
+        )
+        .where(
+            ProductSubscription.stripe_subscription_id.is_(None), ProductSubscription.status == "incomplete"
+        )
+    )
+    rows = session.execute(
+        select(PlanPrice, ProductPlan)
+        .join(ProductPlan, PlanPrice.plan_id == ProductPlan.id)
+        .where(
+            ProductPlan.superseded_at.is_not(None),
+            PlanPrice.stripe_price_id.is_not(None),
+            PlanPrice.id.not_in(starting),
+        )
+        .order_by(ProductPlan.code, ProductPlan.version, PlanPrice.currency, PlanPrice.interval)
+    )
+    return [(price, plan) for price, plan in rows]
 
 
 def all_bundles(session: Session) -> list[BundleListing]:

@@ -10,7 +10,7 @@ from gateway import requests
 from gateway.requests import Request
 from models import catalog_queries as queries
 from models import sale_terms
-from models.catalog import BundlePrice, Coupon, PlanPrice, Product
+from models.catalog import BundlePrice, Coupon, PlanPrice, Product, ProductPlan
 from models.catalog_queries import BundleListing, BundlePriceListing
 from models.database import Session
 from models.organizations import TaxRate
@@ -41,9 +41,14 @@ def products(session: Session) -> Iterator[Wanted]:
         yield Wanted(label, Product.stripe_product_id, product.id, product.stripe_product_id, request)
 
 
+def price_name(price: PlanPrice, plan: ProductPlan) -> str:
+    """A price's lookup key at Stripe; each version of a plan has its own."""
+    return f"{plan.code}:v{plan.version}:{price.currency.lower()}:{price.interval}"
+
+
 def prices(session: Session) -> Iterator[Wanted]:
     for price, plan, product in queries.all_prices(session):
-        name = f"{plan.code}:v{plan.version}:{price.currency.lower()}:{price.interval}"
+        name = price_name(price, plan)
         request = requests.create_price(
             product.stripe_product_id or "",
             price.currency,
@@ -65,7 +70,7 @@ def bundle_coupons(session: Session) -> Iterator[Wanted]:
 
 def _bundle_coupon(listing: BundleListing, entry: BundlePriceListing) -> Wanted:
     price = entry.price
-    name = f"{listing.bundle.code}:{price.currency.lower()}:{price.interval}"
+    name = f"{listing.bundle.code}:v{price.version}:{price.currency.lower()}:{price.interval}"
     request = requests.create_coupon(
         listing.bundle.name,
         amount_off_minor=entry.saving.minor,
@@ -151,7 +156,7 @@ _Lookup = tuple[str, Callable[[Found], Found], Callable[[Found, Found], bool]]
 
 # How to find at Stripe what a request would make: the kind, the list's filters, the comparison.
 LOOKUPS: dict[str, _Lookup] = {
-    "create_product": ("product", lambda _params: {"active": True}, _is_product),
+    "create_product": ("product", lambda _params: {}, _is_product),
     "create_price": (
         "price",
         lambda params: {"product": params["product"], "active": True},

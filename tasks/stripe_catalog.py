@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _THREADS = 4
 # An intention this old that left no trace at Stripe was never carried out.
 _NO_TRACE_AFTER = timedelta(minutes=10)
 
-_Outcome = Literal["created", "adopted", "updated", "unchanged"]
+_Outcome = Literal["created", "adopted", "updated", "archived", "unchanged"]
 
 
 class AnotherAccount(BillingError):
@@ -43,18 +43,20 @@ class AnotherAccount(BillingError):
 class SyncReport:
     """What a sync did; in a dry run, what it would do.
 
-    `created` and `updated` count writes at Stripe; `adopted` what was found there and only noted here.
+    `created`, `updated` and `archived` count writes at Stripe; `adopted` what was found there and only
+    noted here.
     """
 
     created: int = 0
     adopted: int = 0
     updated: int = 0
+    archived: int = 0
     unchanged: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.created} created, {self.adopted} found at Stripe, {self.updated} updated, "
-            f"{self.unchanged} unchanged"
+            f"{self.archived} archived, {self.unchanged} unchanged"
         )
 
 
@@ -65,6 +67,7 @@ def sync(
 
     An object that stands at Stripe under our name with our figures is adopted, so a database that was
     restored does not double the catalog. Two syncs at once send the same keys and get the same objects.
+    Prices of plan versions no longer sold are archived once the new ones stand; who has one keeps it.
     `progress` gets one line per change. A dry run reads Stripe and writes nowhere; it counts the prices
     and coupons of a product that has no id yet as created, though they may be found once it has one.
     Raises: GatewayError, Unresolved, AnotherAccount.
@@ -75,6 +78,7 @@ def sync(
     # Prices and coupons name the products' ids, which stand in the rows by now.
     for read in (objects.prices, objects.bundle_coupons, objects.coupons, objects.tax_rates):
         run.settle(read)
+    run.archive_prices()
     return run.report
 
 
@@ -102,7 +106,7 @@ class _Sync:
                 self._tell(outcome, wanted.label)
 
     def renew_products(self) -> None:
-        """Give Stripe's products our present names and descriptions."""
+        """Give Stripe's products our present names and descriptions; archive what is no longer sold."""
         with self.context.database.system() as session:
             products = [product for product in queries.all_products(session) if product.stripe_product_id]
         if not products:
@@ -117,15 +121,45 @@ class _Sync:
             self._renew_product(product, found)
 
     def _renew_product(self, product: Product, found: Found) -> None:
-        wanted = {"name": product.name, "description": product.description}
-        changes = {name: value for name, value in wanted.items() if (found[name] or "") != value}
+        wanted: dict[str, object] = {
+            "name": product.name,
+            "description": product.description,
+            "active": product.status == "active",
+        }
+        changes = {name: value for name, value in wanted.items() if (found[name] or "") != (value or "")}
         if not changes:
             return
         self._tell("updated", f"product {product.code}: {', '.join(sorted(changes))}")
-        if not self.dry_run:
-            # `updated` is the state that we saw: going back to an old name later is another intention.
-            key = stripe_key("product-update", product.id, found["updated"], *changes.values())
-            call(self.context, requests.update_product(found["id"], **changes), key)
+        self._say(requests.update_product(found["id"], **changes), "product-update", product.id)
+
+    def archive_prices(self) -> None:
+        """Have Stripe sell no more at the prices of superseded plan versions."""
+        with self.context.auditor.system() as session:
+            ended = queries.ended_prices(session)
+        if not ended:
+            return
+        active = {found["id"] for found in self.context.gateway.list("price", {"active": True})}
+        for price, plan in ended:
+            if price.stripe_price_id in active:
+                self._tell("archived", f"price {objects.price_name(price, plan)}")
+                self._say(requests.archive_price(str(price.stripe_price_id)), "price-archive", price.id)
+
+    def _say(self, request: Request, *parts: object) -> None:
+        """Set fields of an object. Saying it twice does no harm, so it is said again when in doubt."""
+        if self.dry_run:
+            return
+        # Stripe is not as it was told to be: an intention that succeeded has been undone since.
+        settled = ("succeeded", "refused")
+        while True:
+            key, _ = self._open_intention(settled, *parts, _digest(request))
+            try:
+                call(self.context, request, key)
+            except Unresolved:
+                self._resolve(
+                    key, "refused", error={"message": "too old to be sent again", "code": "no_trace"}
+                )
+            else:
+                return
 
     def _settle_one(self, wanted: Wanted) -> _Outcome:
         if wanted.stripe_id is not None:
@@ -144,13 +178,15 @@ class _Sync:
         The content is part of the key: a row that was mended, or a database that was restored and then
         edited, means something else and must not meet what Stripe remembers under the old key.
         """
-        content = json.dumps(wanted.request.params, sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        table = wanted.column.class_.__tablename__
+        return self._open_intention(("refused",), table, wanted.row_id, _digest(wanted.request))
+
+    def _open_intention(self, settled: Container[str], *parts: object) -> tuple[str, StripeCall | None]:
         with self.context.database.system() as session:
             for attempt in count(1):
-                key = stripe_key(wanted.column.class_.__tablename__, wanted.row_id, digest, attempt)
+                key = stripe_key(*map(str, parts), attempt)
                 intention = queries.intention_by_key(session, key)
-                if intention is None or intention.state != "refused":
+                if intention is None or intention.state not in settled:
                     break
         return key, intention
 
@@ -189,6 +225,11 @@ class _Sync:
         setattr(self.report, outcome, getattr(self.report, outcome) + 1)
         if outcome != "unchanged":
             self.progress(f"{'to be ' if self.dry_run else ''}{outcome}: {label}")
+
+
+def _digest(request: Request) -> str:
+    content = json.dumps(request.params, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def main() -> None:
     """Dunlin bills organizations for several products, and proves every cent.
 
     Commands that work on a running system take its addresses from the environment (DATABASE_URL and the
-    others of docs/settings), or else from the system that `dunlin up` or `dunlin demo` started in ./var.
+    others of docs/settings.md), or else from the system that `dunlin up` or `dunlin demo` started in ./var.
     """
 
 

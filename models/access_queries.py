@@ -68,10 +68,13 @@ def unpaid_since(session: Session, organization_id: UUID, subscription_id: UUID)
 
 _USAGE = text(
     """
-    SELECT m.code, sum(r.quantity)
-    FROM tenant.usage_records r JOIN catalog.meters m ON m.id = r.meter_id
-    WHERE r.organization_id = :organization_id AND r.subscription_id = :subscription_id
-      AND r.item_id = :item_id AND r.occurred_at >= :start_at
+    SELECT m.code, coalesce(sum(r.quantity), 0)
+    FROM tenant.subscription_items i
+    JOIN catalog.meters m ON m.product_id = i.product_id
+    LEFT JOIN tenant.usage_records r ON r.organization_id = i.organization_id
+         AND r.subscription_id = i.subscription_id AND r.item_id = i.id AND r.meter_id = m.id
+         AND r.occurred_at >= :start_at
+    WHERE i.organization_id = :organization_id AND i.subscription_id = :subscription_id AND i.id = :item_id
     GROUP BY m.code
     """
 )

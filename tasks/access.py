@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from billing.access import UnpaidInvoice, decide
+from billing.access import Access, UnpaidInvoice, decide
 from billing.errors import NotFound
 from models import access_queries
 from tasks.context import Context
@@ -38,5 +38,7 @@ def access(context: Context, organization_id: UUID, product_code: str) -> Access
             )
         ]
         decision = decide(held.status, unpaid, unit.settings.dunning_policy, unit.now)
+        if decision.access is Access.none:
+            return AccessAnswer("none", None, [], {}, {})
         usage = access_queries.usage_of_period(unit.session, organization_id, held)
     return AccessAnswer(decision.access.value, decision.until, held.features, held.limits, usage)

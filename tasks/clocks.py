@@ -20,12 +20,19 @@ from tasks.stripe_calls import call
 
 # Stripe moves a clock at most two billing intervals at once; a month is the shortest of ours.
 _LONGEST_STEP = timedelta(days=28)
+# Bounds against a slip of the keyboard: a century of billing would run for hours.
+_LONGEST_WAY = timedelta(days=731)
+_FARTHEST = timedelta(days=3653)
 
 
 def create(context: Context, name: str, at: datetime) -> TestClock:
     """Make a clock that stands at `at`, here and at Stripe. Raises Conflict in live mode."""
     if context.gateway.livemode:
         raise Conflict("there are no test clocks in live mode")
+    if not name.strip():
+        raise InvalidTerms("must not be empty", field="name")
+    if abs(at - context.wall()) > _FARTHEST:
+        raise InvalidTerms("must lie within ten years of today", field="at")
     at = at.replace(microsecond=0)
     clock = TestClock(id=new_id(), name=name, frozen_at=at)
     request = requests.create_test_clock(int(at.timestamp()), name)
@@ -51,6 +58,8 @@ def advance(context: Context, clock_id: UUID, to: datetime) -> TestClock:
         clock = clock_queries.locked(unit.session, clock_id)
         if clock is None:
             raise NotFound("no such test clock")
+        if to - clock.frozen_at > _LONGEST_WAY:
+            raise InvalidTerms("a clock goes at most two years at once", field="to")
         if to < max(clock.frozen_at, clock.target_at or clock.frozen_at):
             raise InvalidTerms("a clock only moves forward", field="to")
         clock.target_at, clock.last_error = to, None

@@ -59,7 +59,7 @@ class Discount:
         charges = [max(net.minor, 0) for net in nets]
         if self.percent is not None:
             return [
-                Money(charge, net.currency).scaled(self.percent / 100)
+                Money(charge, net.currency).scaled(Fraction(self.percent, 100))
                 for charge, net in zip(charges, nets, strict=True)
             ]
         assert self.amount is not None

@@ -10,13 +10,14 @@ from billing.errors import InvalidTerms
 
 _NUMBER = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40}|/[0-9]{1,40})?")
 _DECIMAL_BASE = 10
+_MOST_DIGITS = 40
 
 
 def exact_text(number: Fraction | int) -> str:
-    """Write a number as a plain decimal where one exists, else as `numerator/denominator`."""
+    """Write a number as a plain decimal where a readable one exists, else as `numerator/denominator`."""
     numerator, denominator = number.numerator, number.denominator
     places = _decimal_places(denominator)
-    if places is None:
+    if places is None or places > _MOST_DIGITS:
         return f"{numerator}/{denominator}"
     digits = str(abs(numerator) * _DECIMAL_BASE**places // denominator).rjust(places + 1, "0")
     sign = "-" if numerator < 0 else ""

@@ -89,7 +89,7 @@ class Money:
     def rounded(cls, exact: Fraction, currency: str) -> Money:
         """The amount nearest to `exact` minor units that can be charged; a half goes away from zero."""
         step = charge_step(currency)
-        return cls(round_half_away(exact / step) * step, currency)
+        return cls(round_half_away(Fraction(exact, step)) * step, currency)
 
     def scaled(self, factor: Fraction | int) -> Money:
         """Multiply by an exact factor and round once, to what can be charged."""

@@ -1,6 +1,7 @@
 """Alembic's entry: migrations run on the connection that `models.migrate.upgrade` hands over."""
 
 from alembic import context
+
 from models.schema import metadata
 
 connection = context.config.attributes["connection"]

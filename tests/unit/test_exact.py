@@ -42,3 +42,9 @@ def test_anything_else_is_refused_and_the_field_is_named(value: object) -> None:
     with pytest.raises(InvalidTerms) as refusal:
         exact_number(value, field="unit_price")
     assert refusal.value.field == "unit_price"
+
+
+def test_a_decimal_too_long_to_read_is_written_as_a_fraction() -> None:
+    tiny = Fraction(1, 2**41)
+    assert exact_text(tiny) == f"1/{2**41}"
+    assert exact_number(exact_text(tiny)) == tiny

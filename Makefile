@@ -1,12 +1,12 @@
 # Every target says what it does: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo up test check verify format lock clean
+.PHONY: help bootstrap demo up test check verify format lock clean bench-doors bench-indexes
 SHELL := /bin/sh
-PACKAGES := billing models gateway tasks worker web cli sandbox migrations tests
+PACKAGES := billing models gateway tasks worker web cli sandbox migrations benchmarks tests
 RUN := .venv/bin
 
 help: ## Explain every target
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A name on PATH proves nothing (pyenv puts shims there that fail): take the first that runs.
 bootstrap: ## Install everything into .venv, from hashed requirements; a second time does nothing
@@ -36,6 +36,12 @@ check: bootstrap ## Lint, formatting, types, import contracts: what must be clea
 	@$(RUN)/lint-imports
 
 verify: check test ## Everything: check, then test
+
+bench-doors: bootstrap ## How many single usage POSTs a second, on durable settings; 1 when one was lost
+	@$(RUN)/python -m benchmarks.doors
+
+bench-indexes: bootstrap ## Plans of every day's queries at 1,000,000 subscriptions; 1 when one reads a table whole
+	@$(RUN)/python -m benchmarks.indexes
 
 format: bootstrap ## Let ruff sort imports and lay out the code
 	@$(RUN)/ruff check --select I --fix --quiet .

@@ -5,6 +5,7 @@ Every fragment of SQL here is a constant; what a person types is only ever a bou
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -46,7 +47,14 @@ def rows(
         bound["search"] = f"%{_literal(search)}%"
     for name, value in (filters or {}).items():
         column, bound[name] = query.filters[name], value
-        if not column.endswith("id"):
+        if name == "day":
+            bound[name] = _day(value)
+            if bound[name] is None:
+                return [], False
+            # As a range of instants, so that an index can answer.
+            begin = "CAST(:day AS date)::timestamp AT TIME ZONE 'UTC'"
+            conditions.append(f"{column} >= {begin} AND {column} < {begin} + interval '1 day'")
+        elif not column.endswith("id"):
             conditions.append(f"CAST({column} AS text) = :{name}")
         elif _is_id(value):
             # Compared as ids, so that an index can answer.
@@ -86,6 +94,13 @@ def _is_id(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _day(value: str) -> date | None:
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        return None
 
 
 def _literal(search: str) -> str:
@@ -203,7 +218,7 @@ USAGE = ListQuery(
         "organization": "t.organization_id",
         "batch": "t.batch_id",
         "line": "t.invoice_line_id",
-        "day": "(t.occurred_at AT TIME ZONE 'UTC')::date",
+        "day": "t.occurred_at",
     },
 )
 CONFLICTS = ListQuery(

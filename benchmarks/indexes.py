@@ -1,0 +1,372 @@
+"""Whether the queries of every day stay index scans when there is much: the plans, and how long they take.
+
+`python -m benchmarks.indexes [--subscriptions 1000000]` fills a database of its own, runs the queries of
+the code as the code's own roles, and asks Postgres to explain each. Exits with 1 when one reads a
+large table whole, or throws away most of what it reads.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.orm import Session
+
+from benchmarks.many_rows import NOW, PRODUCTS, Rows, fill, numbered
+from cli.local.stack import LocalStack
+from models import (
+    access_queries,
+    admin_lists,
+    billing_queries,
+    clock_queries,
+    credentials,
+    mailbox,
+    organization_queries,
+    reading,
+    sale_queries,
+    usage_billing,
+    usage_intake,
+    work,
+)
+from models.base import new_id
+from models.database import Database
+from models.migrate import upgrade
+from models.ops import ApiKey, UsageBatch, WebhookEvent
+from models.reading import Page
+from models.usage_billing import UsageWindow
+
+# A table of fewer rows is read whole because that is the best plan.
+_LARGE = 5_000
+# An index scan that throws away more rows than this is a sequential scan in disguise.
+_MOST_REMOVED = 1_000
+
+Place = Literal["system", "organization", "auditor"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPath:
+    """One thing that the code asks for: where, and how."""
+
+    name: str
+    place: Place
+    ask: Callable[[Session], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How Postgres answered one statement of a path."""
+
+    path: str
+    scans: tuple[str, ...]
+    span_ms: float
+    faults: tuple[str, ...]
+
+
+def paths(rows: Rows) -> list[AccessPath]:
+    """Every access path that must not depend on how much there is."""
+    return [
+        *_door_paths(rows),
+        *_sweep_paths(),
+        *_api_paths(rows),
+        *_billing_paths(rows),
+        *_staff_paths(rows),
+    ]
+
+
+def _door_paths(rows: Rows) -> list[AccessPath]:
+    one, organization = rows.one, numbered("organization", rows.one)
+    stripe = WebhookEvent(
+        event_id="evt_1",
+        type="x",
+        payload={},
+        source="webhook",
+        customer_id="cus_1",
+        state="queued",
+        attempts=0,
+    )
+    party = ApiKey(kind="organization", name=f"x{one}", organization_id=organization, product_id=None)
+    return [
+        AccessPath("webhook: stored once", "system", lambda s: mailbox.store_event(s, stripe)),
+        AccessPath(
+            "webhook: whose customer", "system", lambda s: organization_queries.by_customer(s, f"cus_{one}")
+        ),
+        AccessPath(
+            "webhook: which subscription",
+            "organization",
+            lambda s: billing_queries.subscription_by_stripe_id(s, organization, f"sub_{one}"),
+        ),
+        AccessPath(
+            "webhook: which invoice",
+            "organization",
+            lambda s: billing_queries.invoice_by_stripe_id(s, organization, f"in_{one}"),
+        ),
+        AccessPath(
+            "webhook: which card",
+            "organization",
+            lambda s: billing_queries.payment_method_by_stripe_id(s, organization, f"pm_{one}"),
+        ),
+        AccessPath(
+            "usage: whom it names",
+            "system",
+            lambda s: usage_intake.addressees(
+                s.connection(), [f"slug-{one}", f"external-{one}", str(organization)]
+            ),
+        ),
+        AccessPath("key: by its hash", "system", lambda s: credentials.key_by_hash(s, f"hash-{one}")),
+        AccessPath("key: its live siblings", "system", lambda s: credentials.live_keys_like(s, party, NOW)),
+    ]
+
+
+def _sweep_paths() -> list[AccessPath]:
+    lease = timedelta(seconds=60)
+    return [
+        AccessPath("sweep: due jobs", "system", lambda s: work.due_jobs(s, NOW, 500)),
+        AccessPath("sweep: exhausted jobs", "system", lambda s: work.bury_exhausted(s, NOW)),
+        AccessPath("sweep: claim a job", "system", lambda s: work.claim_job(s, new_id(), lease)),
+        AccessPath("sweep: claim webhooks", "system", lambda s: mailbox.claim(s, WebhookEvent, lease, 100)),
+        AccessPath("sweep: claim batches", "system", lambda s: mailbox.claim(s, UsageBatch, lease, 100)),
+        AccessPath("clock: is it at rest", "system", lambda s: clock_queries.has_work(s, new_id())),
+        AccessPath(
+            "clock: its organizations", "system", lambda s: organization_queries.on_clock(s, new_id())
+        ),
+    ]
+
+
+def _api_paths(rows: Rows) -> list[AccessPath]:
+    one, organization = rows.one, numbered("organization", rows.one)
+    middle, page = Page(limit=50, before=organization), Page(limit=50)
+    invoice, product = numbered("invoice", one), numbered("product", one % PRODUCTS)
+    held = access_queries.HeldPlan(
+        numbered("subscription", one), "active", numbered("item", one), NOW - timedelta(days=31), [], {}
+    )
+    return [
+        AccessPath("organizations: first page", "system", lambda s: reading.organizations(s, page)),
+        AccessPath("organizations: a later page", "system", lambda s: reading.organizations(s, middle)),
+        AccessPath(
+            "organization: by its slug",
+            "system",
+            lambda s: organization_queries.by_reference(s, f"slug-{one}"),
+        ),
+        AccessPath(
+            "subscriptions: list", "organization", lambda s: reading.subscriptions(s, organization, page)
+        ),
+        AccessPath("invoices: list", "organization", lambda s: reading.invoices(s, organization, page)),
+        AccessPath(
+            "invoices: the open ones",
+            "organization",
+            lambda s: reading.invoices(s, organization, page, status="open"),
+        ),
+        AccessPath("invoice: whole", "organization", lambda s: reading.invoice(s, organization, invoice)),
+        AccessPath("cards: list", "organization", lambda s: reading.payment_methods(s, organization)),
+        AccessPath("catalog: products", "system", reading.public_products),
+        AccessPath("catalog: plans of a product", "system", lambda s: reading.public_plans(s, "product-1")),
+        AccessPath("catalog: bundles", "system", reading.public_bundles),
+        AccessPath(
+            "catalog: an offer", "system", lambda s: sale_queries.plan_offer(s, "plan-1-1", "USD", "month")
+        ),
+        AccessPath(
+            "access: the held plan",
+            "organization",
+            lambda s: access_queries.held_plan(s, organization, product, NOW),
+        ),
+        AccessPath(
+            "access: what is unpaid",
+            "organization",
+            lambda s: access_queries.unpaid_since(s, organization, held.subscription_id),
+        ),
+        AccessPath(
+            "access: usage of the period",
+            "organization",
+            lambda s: access_queries.usage_of_period(s, organization, held),
+        ),
+    ]
+
+
+def _billing_paths(rows: Rows) -> list[AccessPath]:
+    one, organization = rows.one, numbered("organization", rows.one)
+    subscription, line = numbered("subscription", one), numbered("line", one)
+    window = UsageWindow(
+        organization,
+        subscription,
+        numbered("item", one),
+        numbered("meter", one % PRODUCTS),
+        NOW - timedelta(days=31),
+        NOW,
+    )
+    return [
+        AccessPath("billing: take the usage", "organization", lambda s: usage_billing.take(s, window, line)),
+        AccessPath("billing: add it up", "organization", lambda s: usage_billing.totals(s, window)),
+        AccessPath(
+            "billing: what was billed", "organization", lambda s: usage_billing.billed(s, window, line)
+        ),
+        AccessPath(
+            "billing: what came late",
+            "organization",
+            lambda s: usage_billing.late_groups(s, organization, subscription),
+        ),
+        AccessPath(
+            "billing: late after the end",
+            "organization",
+            lambda s: usage_intake.ended_with_late_usage(s, organization),
+        ),
+        AccessPath(
+            "billing: open invoices", "organization", lambda s: billing_queries.open_invoices(s, organization)
+        ),
+        AccessPath(
+            "billing: lock a subscription",
+            "organization",
+            lambda s: billing_queries.lock_subscription(s, organization, subscription),
+        ),
+    ]
+
+
+def _staff_paths(rows: Rows) -> list[AccessPath]:
+    one = rows.one
+    invoice, subscription = numbered("invoice", one), numbered("subscription", one)
+    return [
+        AccessPath("staff: whose invoice", "auditor", lambda s: reading.owner_of(s, "invoice", invoice)),
+        AccessPath(
+            "staff: whose subscription",
+            "auditor",
+            lambda s: reading.owner_of(s, "subscription", subscription),
+        ),
+        AccessPath(
+            "staff: newest subscriptions", "auditor", lambda s: admin_lists.rows(s, admin_lists.SUBSCRIPTIONS)
+        ),
+        AccessPath("staff: newest invoices", "auditor", lambda s: admin_lists.rows(s, admin_lists.INVOICES)),
+        AccessPath("staff: newest payments", "auditor", lambda s: admin_lists.rows(s, admin_lists.PAYMENTS)),
+        AccessPath("staff: newest cases", "auditor", lambda s: admin_lists.rows(s, admin_lists.CASES)),
+        AccessPath("staff: newest mails", "auditor", lambda s: admin_lists.rows(s, admin_lists.MAILS)),
+        AccessPath(
+            "staff: usage of a day",
+            "auditor",
+            lambda s: admin_lists.rows(s, admin_lists.USAGE, filters={"day": "2026-05-15"}),
+        ),
+        AccessPath(
+            "staff: one invoice, whole",
+            "auditor",
+            lambda s: admin_lists.row(s, admin_lists.INVOICES, invoice),
+        ),
+    ]
+
+
+def findings(app: Database, auditor: Database, rows: Rows) -> Iterator[Finding]:
+    """What Postgres does for each path, in a transaction that is taken back."""
+    for path in paths(rows):
+        with _session(app, auditor, path.place, numbered("organization", rows.one)) as session:
+            with _recorded(session) as asked:
+                path.ask(session)
+            for statement, values in asked:
+                yield _explained(session, path.name, statement, values)
+            session.rollback()
+
+
+@contextmanager
+def _session(app: Database, auditor: Database, place: Place, organization_id: UUID) -> Iterator[Session]:
+    opened = {"system": app.system, "auditor": auditor.system}
+    with app.tenant(organization_id) if place == "organization" else opened[place]() as session:
+        yield session
+
+
+@contextmanager
+def _recorded(session: Session) -> Iterator[list[tuple[str, Any]]]:
+    asked: list[tuple[str, Any]] = []
+
+    def remember(_connection: object, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
+        asked.append((statement, values))
+
+    connection = session.connection()
+    event.listen(connection, "before_cursor_execute", remember)
+    try:
+        yield asked
+    finally:
+        event.remove(connection, "before_cursor_execute", remember)
+
+
+def _explained(session: Session, path: str, statement: str, values: Any) -> Finding:
+    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+    (plan,) = session.connection().exec_driver_sql(explain, values).scalar_one()
+    scans, faults = [], []
+    for node in _nodes(plan["Plan"]):
+        if "Relation Name" in node:
+            by = node.get("Index Name", "")
+            scans.append(f"{node['Node Type']} {node['Relation Name']}" + (f" by {by}" if by else ""))
+            faults += _faults(session, node)
+        elif "Index Name" in node:
+            scans.append(f"{node['Node Type']} {node['Index Name']}")
+    return Finding(path, tuple(dict.fromkeys(scans)), plan["Execution Time"], tuple(faults))
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _faults(session: Session, node: dict[str, Any]) -> list[str]:
+    table = f"{node.get('Schema', '')}.{node['Relation Name']}".lstrip(".")
+    faults = []
+    if node["Node Type"] == "Seq Scan" and _size(session, node["Relation Name"]) > _LARGE:
+        faults.append(f"reads {table} whole")
+    if node["Node Type"] != "Seq Scan" and node.get("Rows Removed by Filter", 0) > _MOST_REMOVED:
+        faults.append(f"throws away {node['Rows Removed by Filter']:,} rows of {table}")
+    return faults
+
+
+def _size(session: Session, table: str) -> int:
+    found = session.connection().exec_driver_sql(
+        "SELECT reltuples::bigint FROM pg_class WHERE relname = %(name)s AND relkind = 'r'", {"name": table}
+    )
+    return int(found.scalar_one())
+
+
+def _told(found: Sequence[Finding]) -> int:
+    for each in found:
+        print(f"{'BAD ' if each.faults else 'ok  '}{each.span_ms:8.2f} ms  {each.path}")
+        for scan in each.scans:
+            print(f"                     {scan}")
+        for fault in each.faults:
+            print(f"                     !! {fault}")
+    bad = sum(bool(each.faults) for each in found)
+    print(f"{len(found)} statements, {bad} of them bad")
+    return 1 if bad else 0
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--subscriptions", type=int, default=1_000_000)
+    chosen = arguments.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    with tempfile.TemporaryDirectory(prefix="dunlin-indexes-") as folder:
+        stack = LocalStack(
+            Path(folder) / "state", profile="test", fresh=True, processes=(), environ={}, migrate=upgrade
+        )
+        with stack:
+            assert stack.postgres_admin_url is not None
+            url = stack.postgres_admin_url.rsplit("/", 1)[0] + "/dunlin"
+            owner = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+            begun = time.monotonic()
+            with owner.begin() as connection:
+                rows = fill(connection, chosen.subscriptions)
+            owner.dispose()
+            print(f"{chosen.subscriptions:,} subscriptions in {time.monotonic() - begun:.0f} s")
+            app = Database(stack.environment["DATABASE_URL"])
+            auditor = Database(stack.environment["DATABASE_AUDITOR_URL"])
+            code = _told(list(findings(app, auditor, rows)))
+            app.close()
+            auditor.close()
+            return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

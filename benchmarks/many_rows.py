@@ -17,7 +17,7 @@ from models.schema import metadata
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 # A large catalog: products, of three tiers each, of which four versions were replaced.
-PRODUCTS, TIERS, VERSIONS = 200, 3, 5
+PRODUCTS, TIERS, VERSIONS, BUNDLES = 200, 3, 5, 20
 PER_ORGANIZATION = 5
 _KINDS = ("organization", "subscription", "item", "invoice", "line", "product", "tier", "plan", "meter")
 
@@ -63,7 +63,8 @@ def fill(connection: Connection, subscriptions: int) -> Rows:
 def _fill_catalog(connection: Connection) -> None:
     plans = PRODUCTS * TIERS * VERSIONS
     product, tier, version = f"n % {PRODUCTS}", f"n / {PRODUCTS} % {TIERS}", f"n / {PRODUCTS * TIERS}"
-    insert(connection, "catalog.products", PRODUCTS, id=_sql("product", "n"), code="'product-' || n")
+    shown = {"is_public": "true"}
+    insert(connection, "catalog.products", PRODUCTS, id=_sql("product", "n"), code="'product-' || n", **shown)
     insert(connection, "catalog.plan_tiers", TIERS, id=_sql("tier", "n"), code="'tier-' || n", rank="n")
     insert(connection, "catalog.meters", PRODUCTS, id=_sql("meter", "n"), product_id=_sql("product", "n"))
     insert(
@@ -75,6 +76,8 @@ def _fill_catalog(connection: Connection) -> None:
         tier_id=_sql("tier", tier),
         version=f"{version} + 1",
         code=f"'plan-' || {product} || '-' || {tier}",
+        available_standalone="true",
+        **shown,
         superseded_at=f"CASE WHEN {version} < {VERSIONS - 1} THEN now() END",
     )
     insert(
@@ -93,6 +96,12 @@ def _fill_catalog(connection: Connection) -> None:
         plan_id=_sql("plan", "n"),
         meter_id=_sql("meter", product),
         currency="'USD'",
+    )
+    bundle = {"bundle_id": _sql("invoice", f"n % {BUNDLES}")}
+    insert(connection, "catalog.subscription_bundles", BUNDLES, id=_sql("invoice", "n"), **shown)
+    insert(connection, "catalog.bundle_prices", BUNDLES, **bundle)
+    insert(
+        connection, "catalog.bundle_products", BUNDLES * 3, **bundle, plan_id=_sql("plan", f"{plans} - 1 - n")
     )
 
 
@@ -207,7 +216,7 @@ def _fill_invoices(connection: Connection, rows: Rows, of: dict[str, str]) -> No
         connection,
         "tenant.dunning_cases",
         many // 50,
-        **of,
+        organization_id=_sql("organization", f"n * 50 % {rows.organizations}"),
         invoice_id=_sql("invoice", "n * 50"),
         subscription_id=_sql("subscription", "n * 50"),
     )

@@ -41,10 +41,15 @@ def seed(context: Context) -> SeedReport:
     A catalog that was edited since is therefore not put back. Safe to run at any time, also twice
     at once.
     """
-    shipped = parse(_SHIPPED.read_text(encoding="utf-8"))
-    changes = _applied(context, shipped, missing_only=True)
+    wanted = parse(shipped())
+    changes = _applied(context, wanted, missing_only=True)
     created = sum(change.rows for change in changes)
-    return SeedReport(created, shipped.size - created)
+    return SeedReport(created, wanted.size - created)
+
+
+def shipped() -> str:
+    """The file of the catalog that ships."""
+    return _SHIPPED.read_text(encoding="utf-8")
 
 
 def export(context: Context) -> str:

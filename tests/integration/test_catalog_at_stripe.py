@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from gateway.errors import GatewayError, Refused, Unreachable
 from models import catalog_queries as queries
+from models.catalog import PlanPrice, ProductPlan
+from models.subscriptions import ProductSubscription, SubscriptionItem
 from tasks import catalog
 from tasks.context import Context
 from tasks.stripe_catalog import AnotherAccount, SyncReport, sync
 from tests.contract.account import Account, sandbox_account
-from tests.integration.factories import TestDatabase, fresh_database, offline_context
+from tests.integration.factories import TestDatabase, fresh_database, offline_context, organization
 
 NOW = datetime(2026, 4, 3, tzinfo=UTC)
 # 3 products, 9 plans x 2 currencies x 3 intervals, 3 bundles x 2 x 3, 1 tax rate
@@ -300,12 +303,79 @@ def test_a_renamed_product_is_renamed_at_stripe(
     context: Context, account: Account, database: TestDatabase, few: dict[str, int]
 ) -> None:
     sync(context)
-    for name in ("Team Space", "Teamspace"):
+    # Back and forth within a second, where Stripe's own `updated` does not move.
+    for name in ("Team Space", "Teamspace", "Team Space", "Teamspace"):
         database.break_by(f"UPDATE catalog.products SET name = '{name}'")
 
         assert sync(context) == SyncReport(updated=1, unchanged=8)
         assert sync(context) == SyncReport(unchanged=8)
         assert [found["name"] for found in account.rows("product")] == [name]
+
+
+def test_a_superseded_price_is_archived_and_its_successor_has_a_name_of_its_own(
+    context: Context, account: Account, few: dict[str, int]
+) -> None:
+    sync(context)
+    file = catalog.export(context)
+    dearer = file.replace("prices.USD = { month = 2500,", "prices.USD = { month = 2700,")
+    assert dearer != file
+    catalog.apply(context, dearer)
+
+    planned = sync(context, dry_run=True)
+    done = sync(context)
+    again = sync(context)
+
+    assert planned == done == SyncReport(created=6, archived=6, unchanged=8)
+    assert again == SyncReport(unchanged=14)
+    prices = {found["lookup_key"]: (found["unit_amount"], found["active"]) for found in account.rows("price")}
+    assert prices["teamspace-starter:v1:usd:month"] == (2_500, False)
+    assert prices["teamspace-starter:v2:usd:month"] == (2_700, True)
+    assert Counter(active for _, active in prices.values()) == {True: 6, False: 6}
+
+
+def test_a_bundle_gets_a_new_coupon_when_its_member_costs_more(context: Context, account: Account) -> None:
+    sync(context)
+    file = catalog.export(context)
+    catalog.apply(context, file.replace("prices.USD = { month = 2500,", "prices.USD = { month = 2700,"))
+
+    report = sync(context)
+
+    assert (report.created, report.archived) == (7, 6)  # six prices of TeamSpace Starter, one coupon
+    off = {
+        found["metadata"]["bundle"]: found["amount_off"]
+        for found in account.rows("coupon")
+        if found["metadata"]["bundle"].startswith("starter:")
+    }
+    # 54.00 for 35.00 + 25.00, and then + 27.00; who has the old coupon keeps it
+    assert (off["starter:v1:usd:month"], off["starter:v2:usd:month"]) == (600, 800)
+
+
+def test_a_withdrawn_product_is_archived_and_comes_back(
+    context: Context, account: Account, few: dict[str, int]
+) -> None:
+    sync(context)
+    file = catalog.export(context)
+
+    for status, active in (("inactive", False), ("active", True), ("inactive", False)):
+        catalog.apply(context, file.replace('status = "active"', f'status = "{status}"'))
+        assert sync(context) == SyncReport(updated=1, unchanged=8)
+        assert [found["active"] for found in account.rows("product")] == [active]
+    assert sync(context) == SyncReport(unchanged=8)
+
+
+def test_a_price_that_a_subscription_is_about_to_start_with_is_archived_later(
+    context: Context, database: TestDatabase, account: Account, few: dict[str, int]
+) -> None:
+    sync(context)
+    _about_to_subscribe(database)
+    file = catalog.export(context)
+    catalog.apply(context, file.replace("prices.USD = { month = 2500,", "prices.USD = { month = 2700,"))
+
+    first = sync(context)
+    database.break_by("UPDATE tenant.product_subscriptions SET status = 'incomplete_expired'")
+    second = sync(context)
+
+    assert (first.archived, second.archived) == (5, 1)
 
 
 def test_a_catalog_of_another_account_is_refused(
@@ -326,6 +396,38 @@ def test_without_stripe_nothing_is_noted(
         sync(alone)
 
     assert missing_ids(database) == sum(few.values())
+
+
+def _about_to_subscribe(database: TestDatabase) -> None:
+    """An organization whose subscription has its row, and is not at Stripe yet."""
+    with Session(database.owner) as session, session.begin():
+        price = session.query(PlanPrice).filter_by(currency="USD", interval="month").one()
+        plan = session.get_one(ProductPlan, price.plan_id)
+        acme = organization(session, "acme")
+        subscription = ProductSubscription(
+            organization_id=acme.id,
+            product_plan_id=plan.id,
+            currency="USD",
+            interval="month",
+            started_at=NOW,
+            anchor_at=NOW,
+            current_period_start_at=NOW,
+            current_period_end_at=NOW + timedelta(days=30),
+            usage_closed_until_at=NOW,
+        )
+        session.add(subscription)
+        session.flush()
+        session.add(
+            SubscriptionItem(
+                organization_id=acme.id,
+                subscription_id=subscription.id,
+                product_id=plan.product_id,
+                plan_id=plan.id,
+                price_id=price.id,
+                quantity=1,
+                started_at=NOW,
+            )
+        )
 
 
 def states(database: TestDatabase) -> dict[str, int]:

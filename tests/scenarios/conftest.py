@@ -14,12 +14,16 @@ from tests.scenarios.golden import expect
 from tests.scenarios.world import World
 
 PROCESSES = ("web", "worker-ingest", "worker-billing", "beat", "sandbox")
+# Yen have no decimals, dinars three.
+_SETTINGS = {"SUPPORTED_CURRENCIES": "USD,ZAR,JPY,KWD"}
 
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder: Path = tmp_path_factory.mktemp("stories") / "state"
-    stack = LocalStack(folder, profile="test", fresh=True, processes=PROCESSES, environ={}, migrate=upgrade)
+    stack = LocalStack(
+        folder, profile="test", fresh=True, processes=PROCESSES, environ=_SETTINGS, migrate=upgrade
+    )
     with stack:
         stack.wait_ready(90)
         with opened(stack.environment) as context:

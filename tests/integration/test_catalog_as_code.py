@@ -41,7 +41,7 @@ def now_sold(context: Context) -> CatalogSpec:
         return stored(unit.session)
 
 
-def changed_plan(context: Context, code: str = "autoflow-starter", **changes: object) -> str:
+def changed_plan(context: Context, code: str = "autoflow-starter", /, **changes: object) -> str:
     """The catalog as a file, with one plan changed."""
     spec = now_sold(context)
     plan: PlanSpec = replace(spec.plans[code], **changes)  # type: ignore[arg-type]

@@ -66,13 +66,14 @@ INVOICE_MOVES: Mapping[InvoiceStatus, frozenset[InvoiceStatus]] = {
     _I.void: frozenset(),
 }
 
-# Stripe retries an invoice on one payment intent: a failed payment can still succeed.
+# Stripe retries an invoice on one payment intent: a failed payment can still succeed. A bank may send a
+# refund back days later: then the money is in again.
 PAYMENT_MOVES: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
     _P.pending: frozenset((_P.succeeded, _P.failed, _P.unknown, _P.refunded)),
     _P.unknown: frozenset((_P.pending, _P.succeeded, _P.failed, _P.refunded)),
     _P.failed: frozenset((_P.pending, _P.unknown, _P.succeeded, _P.refunded)),
     _P.succeeded: frozenset((_P.refunded,)),
-    _P.refunded: frozenset(),
+    _P.refunded: frozenset((_P.succeeded,)),
 }
 
 _FROM_STRIPE = {"canceled": _S.cancelled, "unpaid": _S.past_due}

@@ -13,6 +13,8 @@ _COMMANDS = {
     "seed": ("seed", "Write the shipped catalog; repeats do nothing."),
     "catalog": ("catalog", "Pricing as code: export, diff, apply."),
     "stripe": ("stripe", "Bring the catalog to Stripe; test the connection."),
+    "trigger": ("trigger", "Make Stripe say an event, offline."),
+    "webhooks": ("webhooks", "Stripe's events that gave up or are parked: list them, drive them again."),
     "keys": ("keys", "API keys: issue, revoke."),
     "users": ("users", "People who may sign in to the admin."),
     "clock": ("clock", "Test clocks: list, create, advance."),

@@ -30,6 +30,7 @@ class Route:
 OPERATIONS: dict[str, Route] = {
     "create_customer": Route("post", "/v1/customers"),
     "update_customer": Route("post", "/v1/customers/{id}"),
+    "delete_customer": Route("delete", "/v1/customers/{id}"),
     "create_balance_transaction": Route("post", "/v1/customers/{id}/balance_transactions"),
     "create_product": Route("post", "/v1/products"),
     "update_product": Route("post", "/v1/products/{id}"),
@@ -57,7 +58,9 @@ OPERATIONS: dict[str, Route] = {
     "mark_uncollectible": Route("post", "/v1/invoices/{id}/mark_uncollectible"),
     "delete_invoice": Route("delete", "/v1/invoices/{id}"),
     "create_credit_note": Route("post", "/v1/credit_notes"),
+    "void_credit_note": Route("post", "/v1/credit_notes/{id}/void"),
     "create_refund": Route("post", "/v1/refunds"),
+    "close_dispute": Route("post", "/v1/disputes/{id}/close"),
     "create_test_clock": Route("post", "/v1/test_helpers/test_clocks"),
     "advance_test_clock": Route("post", "/v1/test_helpers/test_clocks/{id}/advance"),
     "delete_test_clock": Route("delete", "/v1/test_helpers/test_clocks/{id}"),

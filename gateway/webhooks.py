@@ -68,6 +68,14 @@ def verify(
         raise InvalidSignature("no signature matches")
 
 
+def sign(payload: bytes, secret: str, now: datetime) -> str:
+    """The Stripe-Signature header that Stripe would send with `payload` at `now`."""
+    header: str = stripe.WebhookSignature.generate_signature_header(
+        payload.decode(), secret, int(now.timestamp())
+    )
+    return header
+
+
 def _signed(payload: bytes, header: str, secret: str) -> bool:
     try:
         return bool(stripe.WebhookSignature.verify_header(payload, header, secret))

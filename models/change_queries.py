@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from models.catalog import PlanPrice, Product, ProductPlan
-from models.subscriptions import PendingCharge, SubscriptionItem
+from models.subscriptions import PendingCharge, SubscriptionChange, SubscriptionItem
 from models.usage import UsageRecord
 
 
@@ -73,3 +73,28 @@ def attribute_usage(session: Session, old: SubscriptionItem, new: SubscriptionIt
         )
         .values(item_id=new.id)
     )
+
+
+def has_unfinished_change(session: Session, organization_id: UUID, subscription_id: UUID) -> bool:
+    """Whether a change of this subscription was begun and has neither been applied nor refused."""
+    found = session.execute(
+        select(SubscriptionChange.id)
+        .where(
+            SubscriptionChange.organization_id == organization_id,
+            SubscriptionChange.subscription_id == subscription_id,
+            SubscriptionChange.applied_at.is_(None),
+            SubscriptionChange.refused_at.is_(None),
+        )
+        .limit(1)
+    )
+    return found.scalar_one_or_none() is not None
+
+
+def plan_by_stripe_price(session: Session, stripe_price_id: str) -> tuple[ProductPlan, PlanPrice] | None:
+    """What a price at Stripe sells; None for one that is not of the catalog."""
+    row = session.execute(
+        select(ProductPlan, PlanPrice)
+        .join(PlanPrice, PlanPrice.plan_id == ProductPlan.id)
+        .where(PlanPrice.stripe_price_id == stripe_price_id)
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])

@@ -35,6 +35,10 @@ def prepare(session: Session, intention: StripeCall) -> StripeCall:
     return found
 
 
+def find(session: Session, key: str) -> StripeCall | None:
+    return session.execute(select(StripeCall).where(StripeCall.idempotency_key == key)).scalar_one_or_none()
+
+
 def settle(session: Session, call_id: UUID, state: str, resolved_at: datetime | None, **outcome: Any) -> None:
     """Record what became of a sending: its `reply` and `request_id`, or its `error`."""
     session.execute(

@@ -179,6 +179,52 @@ class CreditNote(Base):
     reason: Mapped[str]
     stripe_credit_note_id: Mapped[str | None]
     created_at: Mapped[datetime]
+    voided_at: Mapped[datetime | None]
+
+
+class Refund(Base):
+    """Money of a payment given back, by us or by a person in Stripe's dashboard; `status` is Stripe's."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        ForeignKeyConstraint(["organization_id", "payment_id"], [Payment.organization_id, Payment.id]),
+        UniqueConstraint("organization_id", "stripe_refund_id"),
+        CheckConstraint("amount_minor > 0", "amount"),
+        Index("ix_refunds_payment", "organization_id", "payment_id"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    payment_id: Mapped[UUID]
+    stripe_refund_id: Mapped[str]
+    currency: Mapped[Currency]
+    amount_minor: Mapped[Minor]
+    status: Mapped[str]
+    failure_reason: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class Dispute(Base):
+    """A cardholder's complaint at their bank about a payment; `reason` and `status` are Stripe's."""
+
+    __tablename__ = "disputes"
+    __table_args__ = (
+        ForeignKeyConstraint(["organization_id", "payment_id"], [Payment.organization_id, Payment.id]),
+        UniqueConstraint("organization_id", "stripe_dispute_id"),
+        CheckConstraint("amount_minor > 0", "amount"),
+        Index("ix_disputes_payment", "organization_id", "payment_id"),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    payment_id: Mapped[UUID]
+    stripe_dispute_id: Mapped[str]
+    currency: Mapped[Currency]
+    amount_minor: Mapped[Minor]
+    reason: Mapped[str]
+    status: Mapped[str]
+    created_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
 
 
 class CreditEntry(Base):

@@ -1,7 +1,7 @@
 """Our side of a reconciliation: everything of one organization that Stripe has too. Read as the auditor."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from models.catalog import PlanPrice
-from models.invoices import CreditEntry, Invoice, InvoiceLine, Payment
+from models.invoices import CreditEntry, CreditNote, Invoice, InvoiceLine, Payment, Refund
 from models.ops import ReconciliationRun
 from models.organizations import Organization, TestClock
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
@@ -52,6 +52,9 @@ class Books:
     subscriptions: Sequence[SubscriptionRows]
     invoices: Sequence[InvoiceRows]
     credit_minor: int
+    # By payment intent, and by invoice.
+    refunded_minor: Mapping[str, int]
+    credited_minor: Mapping[UUID, int]
 
 
 def customers(session: Session) -> dict[str, UUID]:
@@ -80,6 +83,8 @@ def books(session: Session, organization_id: UUID) -> Books | None:
         _subscriptions(session, organization_id),
         _invoices(session, organization_id),
         _credit(session, organization),
+        _refunded(session, organization_id),
+        _credited(session, organization_id),
     )
 
 
@@ -124,6 +129,29 @@ def _credit(session: Session, organization: Organization) -> int:
         )
     )
     return int(balance.scalar_one())
+
+
+def _refunded(session: Session, organization_id: UUID) -> dict[str, int]:
+    rows = session.execute(
+        select(Payment.stripe_payment_intent_id, func.sum(Refund.amount_minor))
+        .join(Refund, (Refund.organization_id == Payment.organization_id) & (Refund.payment_id == Payment.id))
+        .where(
+            Payment.organization_id == organization_id,
+            Payment.stripe_payment_intent_id.is_not(None),
+            Refund.status.in_(("succeeded", "pending")),
+        )
+        .group_by(Payment.stripe_payment_intent_id)
+    )
+    return {str(intent_id): int(amount) for intent_id, amount in rows}
+
+
+def _credited(session: Session, organization_id: UUID) -> dict[UUID, int]:
+    rows = session.execute(
+        select(CreditNote.invoice_id, func.sum(CreditNote.amount_minor))
+        .where(CreditNote.organization_id == organization_id, CreditNote.voided_at.is_(None))
+        .group_by(CreditNote.invoice_id)
+    )
+    return {invoice_id: int(amount) for invoice_id, amount in rows}
 
 
 def _all(session: Session, table: type[_Row], organization_id: UUID) -> Sequence[_Row]:

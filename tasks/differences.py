@@ -1,5 +1,6 @@
 """What differs between our rows and Stripe's objects of one organization: pure comparison, both ways."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from uuid import UUID
 
 from billing.lifecycles import from_stripe_subscription_status
 from gateway.translate import (
+    ChargeFacts,
     CustomerFacts,
     InvoiceFacts,
     InvoiceLineFacts,
@@ -61,6 +63,7 @@ class Mirror:
     payment_methods: Sequence[PaymentMethodFacts]
     subscriptions: Sequence[SubscriptionFacts]
     invoices: Sequence[StripeInvoice]
+    charges: Sequence[ChargeFacts]
 
 
 def compare(books: Books, mirror: Mirror) -> list[Difference]:
@@ -74,6 +77,7 @@ def compare(books: Books, mirror: Mirror) -> list[Difference]:
         *_payment_methods(seen, books, mirror.payment_methods),
         *_subscriptions(seen, books.subscriptions, mirror.subscriptions),
         *_invoices(seen, books, mirror.invoices),
+        *_refunds(seen, books, mirror.charges),
     ]
 
 
@@ -215,6 +219,8 @@ def _invoices(seen: _Seen, books: Books, found: Sequence[StripeInvoice]) -> Iter
         facts = mirrored.facts
         about = f"invoice {row.invoice.number or facts.id}"
         yield from seen.fields(about, facts.id, _invoice_checks(row.invoice, facts))
+        credited = books.credited_minor.get(row.invoice.id, 0)
+        yield from seen.fields(about, facts.id, [("amount", "credit notes", credited, facts.credited_minor)])
         yield from _payments(seen, about, row.payments, mirrored.payments)
         if _is_rated(row.invoice):
             yield from _lines(seen, about, row, facts.lines, items)
@@ -253,6 +259,16 @@ def _payments(
                 ("other", "currency", row.currency, found.currency),
             ],
         )
+
+
+def _refunds(seen: _Seen, books: Books, charges: Sequence[ChargeFacts]) -> Iterator[Difference]:
+    """What went back of each payment, whoever sent it back."""
+    theirs: Counter[str] = Counter()
+    for each in charges:
+        theirs[each.payment_intent_id or each.id] += each.refunded_minor
+    for name in sorted(theirs.keys() | books.refunded_minor.keys()):
+        ours = books.refunded_minor.get(name, 0)
+        yield from seen.fields(f"payment {name}", name, [("amount", "refunded", ours, theirs[name])])
 
 
 def _lines(

@@ -1,5 +1,6 @@
 """Organizations: create, find, and their customer at Stripe."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,17 @@ from billing.errors import Conflict, InvalidTerms, NotFound
 from billing.keys import stripe_key
 from gateway import requests
 from models import organization_queries as queries
+from models.base import new_id
 from models.organizations import Organization, TestClock
+from models.work import ClaimedJob
 from tasks.context import Context, Unit
-from tasks.stripe_calls import call
+from tasks.queue import job
+from tasks.stripe_calls import call, first_said
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_ADDRESS = frozenset({"line1", "line2", "city", "state", "postal_code", "country"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +40,38 @@ class OrganizationTerms:
         """Raises InvalidTerms naming the field at fault."""
         if not _SLUG.fullmatch(self.slug):
             raise InvalidTerms("must be 1 to 63 of a-z, 0-9 and inner hyphens", field="slug")
-        if not self.name.strip() or len(self.name) > 200:
-            raise InvalidTerms("must have 1 to 200 characters", field="name")
-        if not _EMAIL.fullmatch(self.email):
-            raise InvalidTerms("must be an e-mail address", field="email")
+        check_name(self.name)
+        check_email(self.email)
+        check_address(self.address)
         if self.currency not in supported:
             raise InvalidTerms(f"must be one of {', '.join(supported)}", field="currency")
+
+
+def check_name(name: object) -> None:
+    """Raises InvalidTerms."""
+    if not isinstance(name, str) or not name.strip() or len(name) > 200:
+        raise InvalidTerms("must have 1 to 200 characters", field="name")
+
+
+def check_email(email: object) -> None:
+    """Raises InvalidTerms."""
+    if not isinstance(email, str) or not _EMAIL.fullmatch(email):
+        raise InvalidTerms("must be an e-mail address", field="email")
+
+
+def check_address(address: object) -> None:
+    """An address as Stripe keeps it, or None. Raises InvalidTerms."""
+    if address is None:
+        return
+    if not isinstance(address, dict) or not set(address) <= _ADDRESS:
+        raise InvalidTerms(f"may have {', '.join(sorted(_ADDRESS))}", field="address")
+    if any(not isinstance(value, str) or len(value) > 200 for value in address.values()):
+        raise InvalidTerms("each part must be text of at most 200 characters", field="address")
+    if not _COUNTRY.fullmatch(address.get("country", "ZA")):
+        raise InvalidTerms("must be two capital letters", field="address.country")
+
+
+_CHECKS = {"name": check_name, "email": check_email, "address": check_address}
 
 
 def create(context: Context, terms: OrganizationTerms) -> Organization:
@@ -75,24 +107,61 @@ def resolve(context: Context, reference: str) -> UUID:
 
 
 def update(context: Context, organization_id: UUID, changes: dict[str, Any]) -> Organization:
-    """Change name, email, address or tax rate. Raises InvalidTerms, NotFound."""
-    unknown = set(changes) - {"name", "email", "address", "tax_rate"}
+    """Change name, email, address or tax rate; Stripe's customer follows by a job.
+
+    Raises: InvalidTerms naming the field, NotFound.
+    """
+    unknown = set(changes) - {*_CHECKS, "tax_rate"}
     if unknown:
         raise InvalidTerms("cannot be changed", field=min(unknown))
+    for name, check in _CHECKS.items():
+        if name in changes:
+            check(changes[name])
     with context.tenant(organization_id) as unit:
         organization = unit.organization
         if "tax_rate" in changes:
             organization.tax_rate_id = _tax_rate_id(unit, changes["tax_rate"])
-        for name in ("name", "email", "address"):
+        for name in _CHECKS:
             if name in changes:
                 setattr(organization, name, changes[name])
+        unit.enqueue("organizations.tell_stripe", f"{organization_id}:{new_id()}")
     return organization
+
+
+@job("organizations.tell_stripe", queue="stripe")
+def tell_stripe(context: Context, claimed: ClaimedJob) -> None:
+    """Give Stripe's customer the organization's present name, e-mail, address and tax status.
+
+    Jobs of one organization run one at a time and each reads the row anew, so the last one sent is the
+    newest. An organization without a customer is told of when its customer is made.
+    """
+    assert claimed.organization_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        organization = unit.organization
+    if organization.stripe_customer_id is None:
+        return
+    fields = customer_fields(organization)
+    request = requests.update_customer(organization.stripe_customer_id, **fields)
+    # Should the row change before a repeat of this job, that is another intention.
+    said = hashlib.sha256(repr(sorted(fields.items())).encode()).hexdigest()[:16]
+    call(context, request, stripe_key("customer_fields", claimed.id, said), claimed.organization_id)
+
+
+def customer_fields(organization: Organization) -> dict[str, Any]:
+    """What Stripe's customer says of an organization; "" clears what it had."""
+    return {
+        "name": organization.name,
+        "email": organization.email,
+        "address": dict.fromkeys(_ADDRESS, "") | organization.address if organization.address else "",
+        "tax_exempt": organization.tax_exempt,
+    }
 
 
 def ensure_customer(context: Context, organization_id: UUID) -> str:
     """The organization's customer at Stripe, made at the first need and never twice.
 
-    The key is the organization's alone, so two workers that race send the same intention.
+    The key is the organization's alone, so two workers that race send the same intention: the words of
+    the first. Should the row have changed since, a job tells Stripe of it.
     """
     with context.tenant(organization_id) as unit:
         organization = unit.organization
@@ -109,9 +178,14 @@ def ensure_customer(context: Context, organization_id: UUID) -> str:
         tax_exempt=organization.tax_exempt,
         address=organization.address,
     )
-    customer_id = str(call(context, request, stripe_key("customer", organization_id), organization_id)["id"])
+    key = stripe_key("customer", organization_id)
+    said = first_said(context, request, key)
+    customer_id = str(call(context, said, key, organization_id)["id"])
     with context.tenant(organization_id) as unit:
         unit.organization.stripe_customer_id = customer_id
+        changed = customer_fields(unit.organization) != customer_fields(organization)
+        if said != request or changed:
+            unit.enqueue("organizations.tell_stripe", f"{organization_id}:{new_id()}")
     return customer_id
 
 

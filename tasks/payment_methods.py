@@ -1,5 +1,6 @@
 """Payment methods: cards as Stripe describes them; a new card collects what is open at once."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from billing.errors import NotFound
@@ -9,9 +10,14 @@ from gateway.translate import PaymentMethodFacts, SetupIntentFacts
 from models import billing_queries
 from models.base import new_id
 from models.subscriptions import PaymentMethod
+from models.work import ClaimedJob
+from tasks import notifications
 from tasks.context import Context, TenantUnit
 from tasks.organizations import ensure_customer
+from tasks.queue import job
 from tasks.stripe_calls import call
+
+_WARNED_BEFORE = timedelta(days=30)
 
 
 def setup_intent(context: Context, organization_id: UUID) -> SetupIntentFacts:
@@ -63,11 +69,53 @@ def record_attached(unit: TenantUnit, facts: PaymentMethodFacts) -> PaymentMetho
             organization_id=unit.organization.id, stripe_payment_method_id=facts.id, attached_at=unit.now
         )
         unit.session.add(method)
+    renewed = method.is_default and (method.exp_year, method.exp_month) != (facts.exp_year, facts.exp_month)
     method.brand, method.last_four = facts.brand, facts.last4
     method.exp_month, method.exp_year = facts.exp_month, facts.exp_year
     method.detached_at = None
     unit.session.flush()
+    _plan_warning(unit, method)
+    if renewed:  # the bank has sent a new card, and told Stripe
+        _collect_open(unit, f"{method.id}:{method.exp_year}-{method.exp_month}")
     return method
+
+
+def _plan_warning(unit: TenantUnit, method: PaymentMethod, occasion: str = "") -> None:
+    """Have a mail sent before the card ends; a renewed card gets a warning of its own."""
+    ends_at = expires_at(method)
+    if ends_at is not None and ends_at > unit.now:
+        key = f"{method.id}:{ends_at:%Y-%m}{occasion}"
+        due_at = ends_at - _WARNED_BEFORE
+        unit.enqueue("payment_methods.warn_expiring", key, subject_id=method.id, due_at=due_at)
+
+
+def expires_at(method: PaymentMethod) -> datetime | None:
+    """The first instant at which a card is no longer good: the end of its month. None for other methods."""
+    if method.exp_year is None or method.exp_month is None:
+        return None
+    years, month = divmod(method.exp_month, 12)
+    return datetime(method.exp_year + years, month + 1, 1, tzinfo=UTC)
+
+
+@job("payment_methods.warn_expiring", queue="dunning")
+def warn_expiring(context: Context, claimed: ClaimedJob) -> None:
+    """Mail that the card ends, unless it is gone, renewed, or no longer the one that is charged."""
+    assert claimed.organization_id is not None
+    with context.tenant(claimed.organization_id) as unit:
+        method = unit.session.get_one(PaymentMethod, (claimed.organization_id, claimed.subject_id))
+        ends_at = expires_at(method)
+        if ends_at is None or not ends_at - _WARNED_BEFORE <= unit.now < ends_at:
+            return
+        if not method.is_default or method.detached_at is not None:
+            return
+        key = f"{method.id}:{ends_at:%Y-%m}"
+        if not billing_queries.is_told(unit.session, claimed.organization_id, "card.expiring", key):
+            content = {
+                "last_four": method.last_four,
+                "brand": method.brand,
+                "expires_at": ends_at.isoformat(),
+            }
+            notifications.write(unit, "card.expiring", key, content)
 
 
 def make_default(unit: TenantUnit, method: PaymentMethod) -> None:
@@ -76,8 +124,19 @@ def make_default(unit: TenantUnit, method: PaymentMethod) -> None:
         return
     for other in billing_queries.payment_methods(unit.session, unit.organization.id):
         other.is_default = other.id == method.id
+    _plan_warning(unit, method, f":default:{unit.now:%Y-%m-%d}")
+    _collect_open(unit, str(method.id))
+
+
+def clear_default(unit: TenantUnit) -> None:
+    """No card is charged any more: Stripe's customer has no default."""
+    for method in billing_queries.payment_methods(unit.session, unit.organization.id):
+        method.is_default = False
+
+
+def _collect_open(unit: TenantUnit, card: str) -> None:
     for invoice in billing_queries.open_invoices(unit.session, unit.organization.id):
-        unit.enqueue("payments.collect", f"{invoice.id}:card:{method.id}", subject_id=invoice.id)
+        unit.enqueue("payments.collect", f"{invoice.id}:card:{card}", subject_id=invoice.id)
 
 
 def record_detached(unit: TenantUnit, stripe_payment_method_id: str) -> None:

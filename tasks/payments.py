@@ -20,6 +20,8 @@ from tasks.stripe_calls import call
 # Nothing that a bank said: there was no card to ask it about.
 _NO_CARD = Decline(code="no_payment_method", decline_code=None, advice_code="do_not_try_again")
 _UNFINISHED = ("pending", "unknown")
+# What came in and went back later did come in.
+_MONEY_IN = ("succeeded", "refunded")
 
 
 @job("payments.collect", queue="stripe")
@@ -159,7 +161,7 @@ def _settle(unit: TenantUnit, invoice: Invoice, facts: PaymentFacts, paid_at: da
     """Find the attempt that Stripe's payment was, or record one that was made without us."""
     made = billing_queries.payments(unit.session, invoice)
     if any(
-        row.status == "succeeded" and row.stripe_payment_intent_id == facts.payment_intent_id for row in made
+        row.status in _MONEY_IN and row.stripe_payment_intent_id == facts.payment_intent_id for row in made
     ):
         return
     unfinished = made[-1] if made and made[-1].status in _UNFINISHED else None

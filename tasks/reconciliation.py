@@ -121,15 +121,16 @@ def _mirror(context: Context, books: Books) -> Mirror:
     except Refused as refusal:
         if refusal.code != _MISSING:
             raise
-        return Mirror(None, (), (), ())
+        return Mirror(None, (), (), (), ())
     if customer.deleted:
-        return Mirror(customer, (), (), ())
+        return Mirror(customer, (), (), (), ())
     mine = {"customer": customer_id}
     return Mirror(
         customer,
         [translate.payment_method(each) for each in gateway.list("customer_payment_method", mine)],
         [translate.subscription(each) for each in gateway.list("subscription", {**mine, "status": "all"})],
         [_invoice(context, each) for each in gateway.list("invoice", {**mine, "expand": ["data.payments"]})],
+        [translate.charge(each) for each in gateway.list("charge", mine)],
     )
 
 

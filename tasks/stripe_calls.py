@@ -49,6 +49,16 @@ def call(context: Context, request: Request, key: str, organization_id: UUID | N
     raise Unresolved(f"{request.operation} {key} met {_MOST_KEYS} failures of Stripe that left no trace")
 
 
+def first_said(context: Context, request: Request, key: str) -> Request:
+    """The request that `key` has named since it was first used; `request` when it is new.
+
+    For intentions that must stay one although what they are made from may have changed in between.
+    """
+    with context.database.system() as session:
+        known = intentions.find(session, key)
+    return request if known is None else Request(known.operation, known.object_id, known.params)
+
+
 def _resolved(context: Context, intention: StripeCall, request: Request) -> dict[str, Any]:
     if intention.sends > 1 and context.wall() - intention.created_at > _KEY_LIFETIME:
         found = _found(context, intention)
@@ -129,6 +139,8 @@ def _find_by_metadata(
     def find(context: Context, intention: StripeCall) -> dict[str, Any] | None:
         wanted = intention.params["metadata"][name]
         filters = {scope: intention.params[scope]}
+        if "test_clock" in intention.params:
+            filters["test_clock"] = intention.params["test_clock"]  # absent from lists without it
         if kind == "subscription":
             filters["status"] = "all"
         listed = context.gateway.list(kind, filters)

@@ -5,24 +5,21 @@ late, and in any sequence.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from billing.keys import stripe_key
-from gateway import requests, translate, webhooks
-from gateway.errors import GatewayError, InvalidSignature
-from gateway.translate import EventEnvelope
+from gateway import translate, webhooks
+from gateway.errors import GatewayError, InvalidSignature, UnknownVersion
 from models import mailbox, organization_queries
 from models.database import OrganizationBusy
 from models.ops import WebhookEvent
-from tasks import mirroring, payment_methods, subscriptions
 from tasks.context import Context
+from tasks.observers import intent_of, observe
 from tasks.queue import tick
-from tasks.stripe_calls import call
 
 log = logging.getLogger("dunlin.webhooks")
 
@@ -44,7 +41,20 @@ def accept_event(context: Context, payload: bytes, signature: str) -> None:
 
 
 def _row(payload: dict[str, Any], source: str) -> WebhookEvent:
-    envelope = translate.event(payload)
+    """The row of an event. One of an API version that we have not learnt is parked, never guessed at."""
+    try:
+        envelope = translate.event(payload)
+    except UnknownVersion as unknown:
+        log.error("event %s is parked: %s", payload.get("id"), unknown)
+        return WebhookEvent(
+            event_id=str(payload["id"]),
+            type=str(payload["type"]),
+            api_version=unknown.version,
+            payload=payload,
+            source=source,
+            state="dead",
+            last_error=str(unknown),
+        )
     return WebhookEvent(
         event_id=envelope.id,
         type=envelope.type,
@@ -53,6 +63,7 @@ def _row(payload: dict[str, Any], source: str) -> WebhookEvent:
         customer_id=envelope.customer_id,
         payload=payload,
         source=source,
+        state="queued",
     )
 
 
@@ -68,10 +79,34 @@ def drain(context: Context) -> None:
             )
         if not claimed:
             return
-        for customer_id in dict.fromkeys(event.customer_id for event in claimed):
-            _apply_customer(
-                context, customer_id, [event for event in claimed if event.customer_id == customer_id]
-            )
+        for customer_id, events in _by_customer(context, claimed).items():
+            _apply_customer(context, customer_id, events)
+
+
+def _by_customer(context: Context, claimed: Sequence[WebhookEvent]) -> dict[str | None, list[WebhookEvent]]:
+    """The events of each customer; those whose customer cannot be told now go back."""
+    found: dict[str | None, list[WebhookEvent]] = {}
+    for event in claimed:
+        try:
+            found.setdefault(_customer_of(context, event), []).append(event)
+        except UnknownVersion as unknown:
+            _put_back(context, [event], _RETRY, str(unknown), failed=True)
+        except GatewayError as error:
+            _put_back(context, [event], _RETRY, f"{type(error).__name__}: {error}", failed=False)
+    return found
+
+
+def _customer_of(context: Context, event: WebhookEvent) -> str | None:
+    """Refunds and disputes do not name their customer: their payment does."""
+    if event.customer_id is not None:
+        return event.customer_id
+    envelope = translate.event(event.payload)
+    if envelope.customer_id is None and envelope.object_type in ("refund", "dispute"):
+        intent_id = intent_of(envelope.raw_object)
+        if intent_id is not None:
+            intent = translate.payment_intent(context.gateway.fetch("payment_intent", intent_id))
+            return intent.customer_id
+    return envelope.customer_id
 
 
 def _apply_customer(context: Context, customer_id: str | None, events: Sequence[WebhookEvent]) -> None:
@@ -97,7 +132,7 @@ def _apply_objects(context: Context, organization_id: UUID, events: Sequence[Web
     for object_id in dict.fromkeys(event.object_id for event in events):
         same = [event for event in events if event.object_id == object_id]
         try:
-            _apply(context, organization_id, [translate.event(event.payload) for event in same])
+            observe(context, organization_id, [translate.event(event.payload) for event in same])
         except GatewayError as error:
             log.warning("%s waits: %s", object_id, type(error).__name__)
             _put_back(context, same, _RETRY, f"{type(error).__name__}: {error}", failed=False)
@@ -106,74 +141,6 @@ def _apply_objects(context: Context, organization_id: UUID, events: Sequence[Web
             _put_back(context, same, _RETRY, f"{type(error).__name__}: {error}", failed=True)
         else:
             _settle(context, same)
-
-
-def _apply(context: Context, organization_id: UUID, envelopes: Sequence[EventEnvelope]) -> None:
-    """Fetch the object once and apply what it is now; object types that change nothing here are done."""
-    latest = envelopes[-1]
-    observer = _OBSERVERS.get(latest.object_type)
-    if observer is not None and latest.object_id is not None:
-        observer(context, organization_id, envelopes)
-
-
-def _observe_subscription(
-    context: Context, organization_id: UUID, envelopes: Sequence[EventEnvelope]
-) -> None:
-    fetched = context.gateway.fetch("subscription", str(envelopes[-1].object_id))
-    subscriptions.observe(context, organization_id, translate.subscription(fetched))
-
-
-def _observe_invoice(context: Context, organization_id: UUID, envelopes: Sequence[EventEnvelope]) -> None:
-    if any(envelope.type == "invoice.deleted" for envelope in envelopes):
-        return
-    fetched = context.gateway.fetch("invoice", str(envelopes[-1].object_id))
-    mirroring.observe(context, organization_id, translate.invoice(fetched))
-
-
-def _observe_payment_method(
-    context: Context, organization_id: UUID, envelopes: Sequence[EventEnvelope]
-) -> None:
-    facts = translate.payment_method(context.gateway.fetch("payment_method", str(envelopes[-1].object_id)))
-    with context.tenant(organization_id) as unit:
-        if facts.customer_id is None:
-            payment_methods.record_detached(unit, facts.id)
-        else:
-            payment_methods.record_attached(unit, facts)
-
-
-def _observe_setup_intent(
-    context: Context, organization_id: UUID, envelopes: Sequence[EventEnvelope]
-) -> None:
-    """A card was saved in the browser: make it the one that invoices are collected with."""
-    facts = translate.setup_intent(context.gateway.fetch("setup_intent", str(envelopes[-1].object_id)))
-    if facts.status != "succeeded" or facts.payment_method_id is None or facts.customer_id is None:
-        return
-    request = requests.set_default_payment_method(facts.customer_id, facts.payment_method_id)
-    call(context, request, stripe_key("default_card", facts.id), organization_id)
-    method = translate.payment_method(context.gateway.fetch("payment_method", facts.payment_method_id))
-    with context.tenant(organization_id) as unit:
-        payment_methods.make_default(unit, payment_methods.record_attached(unit, method))
-
-
-def _observe_customer(context: Context, organization_id: UUID, envelopes: Sequence[EventEnvelope]) -> None:
-    """The default card may have been changed by a person in Stripe's dashboard."""
-    facts = translate.customer(context.gateway.fetch("customer", str(envelopes[-1].object_id)))
-    if facts.deleted or facts.default_payment_method_id is None:
-        return
-    method = translate.payment_method(
-        context.gateway.fetch("payment_method", facts.default_payment_method_id)
-    )
-    with context.tenant(organization_id) as unit:
-        payment_methods.make_default(unit, payment_methods.record_attached(unit, method))
-
-
-_OBSERVERS: dict[str, Callable[[Context, UUID, Sequence[EventEnvelope]], None]] = {
-    "subscription": _observe_subscription,
-    "invoice": _observe_invoice,
-    "payment_method": _observe_payment_method,
-    "setup_intent": _observe_setup_intent,
-    "customer": _observe_customer,
-}
 
 
 def _clocks_of(context: Context, events: Sequence[WebhookEvent]) -> set[UUID]:

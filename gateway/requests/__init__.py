@@ -30,6 +30,7 @@ from gateway.requests.customers import (
     set_default_payment_method,
     update_customer,
 )
+from gateway.requests.dashboard import close_dispute, delete_customer, void_credit_note
 from gateway.requests.invoices import (
     OWNER,
     Line,
@@ -71,6 +72,7 @@ __all__ = [
     "archive_tax_rate",
     "attach_payment_method",
     "cancel_subscription",
+    "close_dispute",
     "confirm_setup_intent",
     "create_balance_transaction",
     "create_coupon",
@@ -85,6 +87,7 @@ __all__ = [
     "create_tax_rate",
     "create_test_clock",
     "create_webhook_endpoint",
+    "delete_customer",
     "delete_invoice",
     "delete_test_clock",
     "detach_payment_method",
@@ -101,5 +104,6 @@ __all__ = [
     "update_customer",
     "update_product",
     "update_subscription",
+    "void_credit_note",
     "void_invoice",
 ]

@@ -6,6 +6,7 @@ Every function takes a plain dict and raises MalformedPayload for one that lacks
 from gateway.errors import MalformedPayload, UnknownVersion
 from gateway.translate.events import event
 from gateway.translate.facts import (
+    ChargeFacts,
     CreditNoteFacts,
     CustomerFacts,
     DeclineFacts,
@@ -24,6 +25,7 @@ from gateway.translate.facts import (
 )
 from gateway.translate.invoices import invoice, invoice_line, payment, payments_of
 from gateway.translate.payments import (
+    charge,
     credit_note,
     dispute,
     payment_intent,
@@ -31,10 +33,11 @@ from gateway.translate.payments import (
     setup_intent,
     test_clock,
 )
-from gateway.translate.shapes import is_known_version
+from gateway.translate.shapes import is_known_version, reference
 from gateway.translate.subscriptions import customer, payment_method, subscription
 
 __all__ = [
+    "ChargeFacts",
     "CreditNoteFacts",
     "CustomerFacts",
     "DeclineFacts",
@@ -52,6 +55,7 @@ __all__ = [
     "SubscriptionItemFacts",
     "TestClockFacts",
     "UnknownVersion",
+    "charge",
     "credit_note",
     "customer",
     "dispute",
@@ -63,6 +67,7 @@ __all__ = [
     "payment_intent",
     "payment_method",
     "payments_of",
+    "reference",
     "refund",
     "setup_intent",
     "subscription",

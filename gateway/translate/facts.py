@@ -113,6 +113,8 @@ class InvoiceFacts:
     lines: tuple[InvoiceLineFacts, ...]
     lines_complete: bool
     confirmation_secret: str | None = field(repr=False)
+    # Why Stripe could not finalize it the last time it tried.
+    finalization_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,15 @@ class SetupIntentFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ChargeFacts:
+    """One try at a card by a payment intent, and how much of it went back."""
+
+    id: str
+    payment_intent_id: str | None
+    refunded_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class RefundFacts:
     """Money given back. `status` is pending, succeeded, failed, canceled or requires_action."""
 
@@ -210,7 +221,11 @@ class RefundFacts:
 
 @dataclass(frozen=True, slots=True)
 class CreditNoteFacts:
-    """A correction of an issued invoice. `status` is issued or void."""
+    """A correction of an issued invoice. `status` is issued or void.
+
+    `settled_by` says where the amount went: reduces_due (before payment), refund, credit (the customer's
+    balance) or out_of_band; more than one for a note that was split.
+    """
 
     id: str
     invoice_id: str
@@ -220,6 +235,8 @@ class CreditNoteFacts:
     type: str
     total_minor: int
     currency: str
+    settled_by: tuple[str, ...]
+    reason: str | None
     metadata: dict[str, str]
 
 

@@ -60,6 +60,7 @@ def invoice(shape: Shape) -> InvoiceFacts:
         lines_complete=not inner(shape, "lines").get("has_more"),
         confirmation_secret=text(inner(shape, "confirmation_secret"), "client_secret")
         or text(inner(shape, "payment_intent"), "client_secret"),
+        finalization_error=text(inner(shape, "last_finalization_error"), "message"),
     )
 
 

@@ -417,6 +417,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("stripe_credit_note_id", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("voided_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "settlement IN ('refund', 'credit', 'out_of_band', 'reduces_due')",
             name=op.f("ck_credit_notes_settlement"),
@@ -561,6 +562,65 @@ def upgrade() -> None:
         ["organization_id", "stripe_payment_intent_id"],
         unique=False,
         schema="tenant",
+    )
+    op.create_table(
+        "refunds",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("payment_id", sa.Uuid(), nullable=False),
+        sa.Column("stripe_refund_id", sa.String(), nullable=False),
+        sa.Column("currency", sa.String(length=3), nullable=False),
+        sa.Column("amount_minor", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("failure_reason", sa.String(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount_minor > 0", name=op.f("ck_refunds_amount")),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "payment_id"],
+            ["tenant.payments.organization_id", "tenant.payments.id"],
+            name=op.f("fk_refunds_organization_id_payment_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["catalog.organizations.id"], name=op.f("fk_refunds_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_refunds")),
+        sa.UniqueConstraint(
+            "organization_id", "stripe_refund_id", name=op.f("uq_refunds_organization_id_stripe_refund_id")
+        ),
+        schema="tenant",
+    )
+    op.create_index(
+        "ix_refunds_payment", "refunds", ["organization_id", "payment_id"], unique=False, schema="tenant"
+    )
+    op.create_table(
+        "disputes",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("payment_id", sa.Uuid(), nullable=False),
+        sa.Column("stripe_dispute_id", sa.String(), nullable=False),
+        sa.Column("currency", sa.String(length=3), nullable=False),
+        sa.Column("amount_minor", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("amount_minor > 0", name=op.f("ck_disputes_amount")),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "payment_id"],
+            ["tenant.payments.organization_id", "tenant.payments.id"],
+            name=op.f("fk_disputes_organization_id_payment_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["catalog.organizations.id"], name=op.f("fk_disputes_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_disputes")),
+        sa.UniqueConstraint(
+            "organization_id", "stripe_dispute_id", name=op.f("uq_disputes_organization_id_stripe_dispute_id")
+        ),
+        schema="tenant",
+    )
+    op.create_index(
+        "ix_disputes_payment", "disputes", ["organization_id", "payment_id"], unique=False, schema="tenant"
     )
     op.create_table(
         "dunning_steps",

@@ -29,7 +29,14 @@ class StripeDouble:
         self.url = ""
         self.objects: dict[str, list[Shape]] = {
             path: []
-            for path in ("customers", "subscriptions", "invoices", "invoice_payments", "payment_methods")
+            for path in (
+                "customers",
+                "subscriptions",
+                "invoices",
+                "invoice_payments",
+                "payment_methods",
+                "charges",
+            )
         }
         self.asked: list[str] = []
 

@@ -97,6 +97,18 @@ AT_STRIPE: dict[str, tuple[Callable[[StripeDouble], Any], str, str]] = {
         "amount",
         "invoice ACME-000001: tax is 0 here and 7 at Stripe",
     ),
+    "a refund that was made there": (
+        lambda stripe: stripe.objects["charges"].append(
+            {"id": "ch_1", "payment_intent": "pi_1", "amount_refunded": 60, "customer": "cus_acme"}
+        ),
+        "amount",
+        "payment pi_1: refunded is 0 here and 60 at Stripe",
+    ),
+    "a credit note that was made there": (
+        lambda stripe: _first(stripe).update(post_payment_credit_notes_amount=60),
+        "amount",
+        "invoice ACME-000001: credit notes is 0 here and 60 at Stripe",
+    ),
     "less paid": (
         lambda stripe: _first(stripe).update(amount_paid=0),
         "amount",

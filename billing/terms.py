@@ -8,9 +8,10 @@ from enum import StrEnum
 from fractions import Fraction
 from numbers import Rational
 
+from billing.currencies import charge_step
 from billing.errors import InvalidTerms
 from billing.exact import exact_number, exact_text
-from billing.money import round_half_away
+from billing.money import Money
 
 _SHAPE = 1
 _ZERO = Fraction(0)
@@ -102,7 +103,9 @@ class ChargeTerms:
         if share <= 0:
             raise ValueError(f"a period's part is above zero, not {share}")
         bounds = (self.minimum_minor, self.maximum_minor)
-        minimum, maximum = (None if bound is None else round_half_away(bound * share) for bound in bounds)
+        minimum, maximum = (
+            None if bound is None else Money(bound, self.currency).scaled(share).minor for bound in bounds
+        )
         return replace(
             self,
             included=self.included * share,
@@ -181,6 +184,10 @@ def _check_parts(terms: ChargeTerms) -> None:
         raise InvalidTerms(f"has no meaning in the {model} model", field="unit_price")
     if terms.included and model is ChargeModel.flat:
         raise InvalidTerms("has no meaning in the flat model", field="included")
+    step = charge_step(terms.currency)
+    for field, bound in (("minimum_minor", terms.minimum_minor), ("maximum_minor", terms.maximum_minor)):
+        if bound is not None and bound % step:
+            raise InvalidTerms(f"{terms.currency} is charged in steps of {step} minor units", field=field)
     if terms.maximum_minor is not None and terms.maximum_minor < (terms.minimum_minor or 0):
         raise InvalidTerms("is below the minimum", field="maximum_minor")
 

@@ -151,7 +151,7 @@ def period_lines(
     made = []
     for charge in charges(price, item["quantity"], currency):
         terms = LineTerms(
-            amount=rounded(charge.exact * share),
+            amount=rounded(charge.exact * share, currency),
             currency=currency,
             description=describe(charge, product, price, currency),
             period=period_of(item),

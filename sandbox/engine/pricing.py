@@ -23,9 +23,14 @@ class Charge:
         return rounded(self.exact)
 
 
-def rounded(value: Fraction) -> int:
-    """To a whole minor unit, half away from zero."""
-    whole = (abs(value) * 2 + 1) // 2
+# Three decimals, of which the card networks know two: an amount ends in 0.
+_THREE_DECIMALS = frozenset(("bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"))
+
+
+def rounded(value: Fraction, currency: str = "") -> int:
+    """To a whole minor unit, or to what `currency` can be charged in; half away from zero."""
+    step = 10 if currency in _THREE_DECIMALS else 1
+    whole = (abs(value) / step * 2 + 1) // 2 * step
     return int(whole) if value >= 0 else -int(whole)
 
 

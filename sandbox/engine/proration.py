@@ -42,7 +42,8 @@ def credit_unused(world: World, subscription: Doc, item: Doc, old: OldTerms, mom
     """A pending item that gives back the time after `moment`; None when nothing was debited for it."""
     if old.billed is None or old.billed["net"] == 0:
         return None
-    amount = -rounded(old.billed["net"] * share_left((old.billed["start"], old.billed["end"]), moment))
+    left = share_left((old.billed["start"], old.billed["end"]), moment)
+    amount = -rounded(old.billed["net"] * left, subscription["currency"])
     product = world.tx.get("product", old.price["product"])
     entry = _pending(
         world,
@@ -69,7 +70,8 @@ def credit_unused(world: World, subscription: Doc, item: Doc, old: OldTerms, mom
 def charge_remaining(world: World, subscription: Doc, item: Doc, moment: int) -> Doc:
     """A pending item for the rest of the item's period on its present terms; later credits share it."""
     period = period_of(item)
-    amount = rounded(full_net(world, subscription, item) * share_left(period, moment))
+    left = share_left(period, moment)
+    amount = rounded(full_net(world, subscription, item) * left, subscription["currency"])
     price = price_of(world, item)
     product = world.tx.get("product", price["product"])
     entry = _pending(

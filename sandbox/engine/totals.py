@@ -66,7 +66,7 @@ def _apply_discount(tx: Tx, discount_id: str, lines: list[Doc], *, item_level: b
         return
     if coupon["percent_off"] is not None:
         share = Fraction(str(coupon["percent_off"])) / 100
-        amounts = [rounded(net(line) * share) for line in touched]
+        amounts = [rounded(net(line) * share, line["currency"]) for line in touched]
     else:
         nets = [net(line) for line in touched]
         off = min(amount_off(coupon, touched[0]["currency"]), sum(nets))
@@ -99,16 +99,16 @@ def _tax_line(tx: Tx, invoice: Doc, line: Doc, exempt: str | None) -> None:
     base = net(line)
     inclusive_share = sum((percentage(rate) for rate in rates if rate["inclusive"]), Fraction(0))
     before_tax = Fraction(base) / (1 + inclusive_share)
-    line["taxes"] = [_tax(rate, before_tax, exempt) for rate in rates]
+    line["taxes"] = [_tax(rate, before_tax, exempt, line["currency"]) for rate in rates]
 
 
 def percentage(rate: Doc) -> Fraction:
     return Fraction(str(rate["percentage"])) / 100
 
 
-def _tax(rate: Doc, before_tax: Fraction, exempt: str | None) -> Doc:
+def _tax(rate: Doc, before_tax: Fraction, exempt: str | None, currency: str) -> Doc:
     reason = {"exempt": "customer_exempt", "reverse": "reverse_charge"}.get(exempt or "none")
-    amount = 0 if reason else rounded(before_tax * percentage(rate))
+    amount = 0 if reason else rounded(before_tax * percentage(rate), currency)
     return {
         "amount": amount,
         "tax_behavior": "inclusive" if rate["inclusive"] else "exclusive",

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
+from billing.currencies import charge_step
 from billing.metering import UsageFact
 from billing.money import Money
 from billing.periods import Period
@@ -52,10 +53,12 @@ def charge_terms(draw: st.DrawFn, models: tuple[ChargeModel, ...] = tuple(Charge
     model = draw(st.sampled_from(models))
     stairstep = model is ChargeModel.stairstep
     unit_priced = model not in TIERED and model is not ChargeModel.percentage
-    minimum = draw(st.none() | st.integers(0, 10**6))
+    currency = draw(currencies)
+    chargeable = st.integers(0, 10**6).map(lambda steps: steps * charge_step(currency))
+    minimum = draw(st.none() | chargeable)
     return ChargeTerms(
         model,
-        draw(currencies),
+        currency,
         unit_price=draw(prices) if unit_priced else Fraction(0),
         included=Fraction(0) if model is ChargeModel.flat else draw(st.just(Fraction(0)) | quantities),
         tiers=draw(tiers(stairstep=stairstep, ascending=stairstep)) if model in TIERED else (),
@@ -65,7 +68,7 @@ def charge_terms(draw: st.DrawFn, models: tuple[ChargeModel, ...] = tuple(Charge
         share=draw(st.fractions(0, 1, max_denominator=1000)) if model is ChargeModel.percentage else None,
         fixed=draw(st.just(Fraction(0)) | prices),
         minimum_minor=minimum,
-        maximum_minor=draw(st.none() | st.integers(0, 10**7).map(lambda more: (minimum or 0) + more)),
+        maximum_minor=draw(st.none() | chargeable.map(lambda more: (minimum or 0) + more)),
     )
 
 

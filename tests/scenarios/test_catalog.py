@@ -106,8 +106,8 @@ def test_yen_and_dinars_are_billed_in_what_they_can_be_charged_in(world: World) 
     catalog.apply(world.context, as_file(replace(now, plans={**now.plans, plan.code: sold})))
     sync(world.context)
     yuki, noor = (
-        world.on("2026-04-01", "yuki", currency="JPY"),
-        world.on("2026-04-01", "noor", currency="KWD"),
+        world.on("2026-04-01", name, currency=currency, tax_rate="za-vat")
+        for name, currency in (("yuki", "JPY"), ("noor", "KWD"))
     )
     for customer in (yuki, noor):
         customer.card()
@@ -115,8 +115,9 @@ def test_yen_and_dinars_are_billed_in_what_they_can_be_charged_in(world: World) 
         customer.uses("2026-04-01", 2_001)  # 1,001 beyond the allowance
         customer.lives_until("2026-05-01T02:00")
 
-    # 1,001 x 0.35 = 350.35 yen
-    assert yuki.totals == [("first", "paid", 5_000), ("cycle", "paid", 5_350)]
-    # 1,001 x 0.0037 = 3.7037 dinars, charged as 3.700: the networks know two decimals
-    assert noor.totals == [("first", "paid", 10_500), ("cycle", "paid", 14_200)]
+    # 5,000 and 15 %; 1,001 x 0.35 = 350.35 yen, and 15 % of 350 = 52.5
+    assert yuki.totals == [("first", "paid", 5_750), ("cycle", "paid", 5_750 + 350 + 53)]
+    # Dinars end in 0, the networks know two decimals: 15 % of 10.500 = 1.575, charged as 1.580;
+    # 1,001 x 0.0037 = 3.7037, charged as 3.700, and 15 % of it = 0.555, charged as 0.560
+    assert noor.totals == [("first", "paid", 12_080), ("cycle", "paid", 12_080 + 3_700 + 560)]
     world.holds(yuki, noor)

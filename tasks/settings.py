@@ -44,6 +44,9 @@ class Settings:
     cancel_unpaid_after: timedelta | None = timedelta(days=60)
     # A claimed row is free again after this long: shorter heals faster, longer repeats less.
     lease: timedelta = timedelta(seconds=120)
+    # For each key; 0 is no limit. A product's key posts usage for all of its organizations.
+    api_calls_per_minute: int = 12_000
+    usage_posts_per_minute: int = 300_000
     seller_name: str = "Rozitech"
     seller_address: str = ""
     public_url: str = "http://localhost:8000"
@@ -104,6 +107,8 @@ _OPTIONAL: dict[str, tuple[str, Callable[[str], Any]]] = {
     "COLLECTION_WINDOW_MINUTES": ("collection_window", lambda value: timedelta(minutes=int(value))),
     "CANCEL_UNPAID_AFTER_DAYS": ("cancel_unpaid_after", _days_or_never),
     "LEASE_SECONDS": ("lease", lambda value: timedelta(seconds=int(value))),
+    "API_CALLS_PER_MINUTE": ("api_calls_per_minute", int),
+    "USAGE_POSTS_PER_MINUTE": ("usage_posts_per_minute", int),
     "SELLER_NAME": ("seller_name", str),
     "SELLER_ADDRESS": ("seller_address", str),
     "PUBLIC_URL": ("public_url", str),

@@ -28,7 +28,7 @@ def build(environ: Mapping[str, str]) -> Flask:
     pool = PoolTerms(size=2 * int(environ.get("WEB_THREADS", "8")), statement_timeout_s=_STATEMENT_TIMEOUT_S)
     context = build_context(settings, "web", pool)
     hosts = [host.strip() for host in environ.get("TRUSTED_HOSTS", "").split(",") if host.strip()]
-    return create_app(context, trusted_hosts=hosts)
+    return create_app(context, trusted_hosts=hosts, proxies=int(environ.get("TRUSTED_PROXIES", "0")))
 
 
 # A ring is sent by a task's name, and every task must be known here for that.

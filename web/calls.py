@@ -138,6 +138,8 @@ class Route:
     query: Mapping[str, str] = field(default_factory=dict)
     max_body: int = 64 * KIB
     keeps_answer: bool = True
+    # A door that takes much and works later: it has a limit of its own.
+    stores_first: bool = False
     # What a key must be good for; a GET reads, everything else writes, if nothing is said.
     needs: Scope | None = None
     content_type: str = "application/json"

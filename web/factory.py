@@ -1,10 +1,12 @@
 """The Flask application, made for a context."""
 
+import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 from flask import Flask, Response
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tasks.context import Context
 from tasks.settings import BadSetting
@@ -15,6 +17,7 @@ from web.auth import Doorkeeper
 from web.calls import MIB
 from web.dispatch import view_of
 from web.log import install_log
+from web.ratelimit import RateLimiter
 from web.routes import TABLE
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -26,8 +29,8 @@ _POLICY = (
 )
 
 
-def create_app(context: Context, *, trusted_hosts: Sequence[str] = ()) -> Flask:
-    """The application of a context.
+def create_app(context: Context, *, trusted_hosts: Sequence[str] = (), proxies: int = 0) -> Flask:
+    """The application of a context, behind so many proxies of ours that say whom they speak for.
 
     Raises UnsafeDatabaseRole for a role that could read across organizations, BadSetting when a
     secret that the doors rely on is missing or too short.
@@ -54,10 +57,13 @@ def create_app(context: Context, *, trusted_hosts: Sequence[str] = ()) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     problems.install(app)
     install_log(app)
-    _install_routes(app, context)
+    limiter = _limiter(context)
+    _install_routes(app, context, limiter)
     showing.install(app)
-    app.register_blueprint(admin_blueprint(context))
+    app.register_blueprint(admin_blueprint(context, limiter))
     _install_headers(app, secure=secure)
+    if proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_host=0)  # type: ignore[method-assign]
     return app
 
 
@@ -71,8 +77,14 @@ def _refuse_unsafe(context: Context) -> None:
             raise BadSetting(f"{name} has fewer than {_MIN_SECRET} characters")
 
 
-def _install_routes(app: Flask, context: Context) -> None:
-    doorkeeper = Doorkeeper(context)
+def _limiter(context: Context) -> RateLimiter:
+    # Two installations may share a Redis; their databases are never the same.
+    installation = hashlib.sha256(context.settings.database_url.encode()).hexdigest()[:12]
+    return RateLimiter(context.settings.redis_url, f"dunlin:limit:{installation}", context.wall)
+
+
+def _install_routes(app: Flask, context: Context, limiter: RateLimiter) -> None:
+    doorkeeper = Doorkeeper(context, limiter)
     for route in TABLE:
         app.add_url_rule(
             route.path,

@@ -19,6 +19,7 @@ _REFUSALS = {
     401: "A valid key is required",
     402: "The payment was declined",
     403: "This key may not do this",
+    429: "More than this key or address may ask; see Retry-After",
     404: "Unknown, or another organization's: the two look the same",
     409: "In conflict with what is stored",
     413: "The body is too large",
@@ -152,7 +153,7 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
         good["content"] = {"application/json": {"schema": schemas[route.answer]}}
     elif route.status != 204:
         good["content"] = {route.content_type: {"schema": {"type": "string"}}}
-    refusals = set(route.refusals) | ({401, 403} if route.access else set())
+    refusals = set(route.refusals) | ({401, 403, 429} if route.access else set())
     if route.bodies:
         refusals |= set(_WITH_BODY)
     if route.query:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from flask import Flask, Response, request
@@ -33,6 +33,7 @@ from models.database import OrganizationBusy, UnsafeDatabaseRole
 from models.reading import DATABASE_AWAY
 from tasks.queue import TryLater
 from tasks.settings import BadSetting
+from web.ratelimit import CountingAway, TooMany
 
 log = logging.getLogger("dunlin.web")
 
@@ -105,6 +106,8 @@ _KINDS: tuple[tuple[type[BillingError], Kind], ...] = (
     (InvalidTerms, INVALID),
     (CurrencyMismatch, INVALID),
     (Refused, Kind(422, "The payment provider refused the request")),
+    (TooMany, Kind(429, "Too many requests")),
+    (CountingAway, AWAY),
     (OrganizationBusy, BUSY),
     (TryLater, BUSY),
     (Throttled, Kind(503, "The payment provider is busy", retry_after_s=5)),
@@ -121,7 +124,8 @@ _SILENT = (Misconfigured, KeyReused, UnsafeDatabaseRole, BadSetting, Unreachable
 
 def kind_of(error: BillingError) -> Kind:
     """How a refusal is told; a refusal without a status of its own is a 422."""
-    return next((kind for refusal, kind in _KINDS if isinstance(error, refusal)), INVALID)
+    kind = next((kind for refusal, kind in _KINDS if isinstance(error, refusal)), INVALID)
+    return replace(kind, retry_after_s=error.retry_after_s) if isinstance(error, TooMany) else kind
 
 
 def install(app: Flask) -> None:

@@ -87,6 +87,7 @@ ROUTES = (
         answer=shapes.AcceptedBatch,
         status=202,
         max_body=4 * MIB,
+        stores_first=True,
         # The batch keeps its own key: storing it and answering are one commit.
         keeps_answer=False,
         refusals=(400, 409, 413, 422),

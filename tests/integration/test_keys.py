@@ -149,11 +149,12 @@ def test_keys_over_http(world: WebWorld) -> None:
     path = ORGANIZATIONS + "acme/keys/"
     issued = world.call("POST", path, "admin", json={"name": "http", "scopes": ["read"]}).get_json()
     rotated = world.call("POST", f"{path}{issued['id']}/rotate/", "admin", json={"overlap_s": 60})
-    assert (rotated.status_code, rotated.get_json()["scopes"], rotated.get_json()["name"]) == (201, ["read"], "http")
-    assert world.call("DELETE", f"{path}{rotated.get_json()['id']}/", "admin").status_code == 204
+    made = rotated.get_json()
+    assert (rotated.status_code, made["scopes"], made["name"]) == (201, ["read"], "http")
+    assert world.call("DELETE", f"{path}{made['id']}/", "admin").status_code == 204
 
     listed = {row["id"]: row for row in world.call("GET", path, "acme").get_json()["items"]}
-    assert listed[rotated.get_json()["id"]]["revoked_at"] is not None
+    assert listed[made["id"]]["revoked_at"] is not None
     assert listed[issued["id"]]["expires_at"] is not None
     assert all("key" not in row for row in listed.values())
 

@@ -27,6 +27,7 @@ from tests.integration.factories import (
     catalog,
     fresh_database,
 )
+from tests.servers import redis_url
 from web.factory import create_app
 
 NOW = datetime(2026, 4, 20, 12, tzinfo=UTC)
@@ -107,7 +108,7 @@ def settings_for(database: TestDatabase, **changes: Any) -> Settings:
     values: dict[str, Any] = {
         "database_url": database.app_url,
         "auditor_url": database.auditor_url,
-        "redis_url": "redis://127.0.0.1:1/0",
+        "redis_url": redis_url(),
         "stripe_api_key": "sk_test_of_the_tests",
         "stripe_webhook_secrets": (WEBHOOK_SECRET,),
         "secret_key": "a secret key of the tests",

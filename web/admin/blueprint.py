@@ -18,16 +18,17 @@ from tasks.context import Context
 from web.admin import sessions, showing
 from web.admin.listing import ListPage
 from web.admin.pages import BY_PATH, MENU
+from web.ratelimit import SIGN_IN, CountingAway, RateLimiter, TooMany
 
 MAX_PAGE = 1_000
 _OPEN_PAGES = ("admin.sign_in",)
 _RELATED_ROWS = 20
 
 
-def admin_blueprint(context: Context) -> Blueprint:
+def admin_blueprint(context: Context, limiter: RateLimiter) -> Blueprint:
     """The admin of a context, at `/admin/`."""
     admin = Blueprint("admin", __name__, url_prefix="/admin")
-    views = _Views(context)
+    views = _Views(context, limiter)
     admin.before_request(views.guard)
     admin.context_processor(lambda: {"menu": MENU, "form_token": sessions.form_token})
     for rule, view, methods in (
@@ -42,14 +43,17 @@ def admin_blueprint(context: Context) -> Blueprint:
     admin.register_error_handler(HTTPException, _refused)
     for away in DATABASE_AWAY:
         admin.register_error_handler(away, _database_away)
+    admin.register_error_handler(TooMany, _too_many)
+    admin.register_error_handler(CountingAway, _counting_away)
     return admin
 
 
 class _Views:
     """The views of one admin; the lists read through the auditor, who can write nothing."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, limiter: RateLimiter) -> None:
         self._context = context
+        self._limiter = limiter
 
     def guard(self) -> Response | None:
         """Nobody without a session gets past here, and no unsafe request without its form's token."""
@@ -62,13 +66,15 @@ class _Views:
     def sign_in(self) -> str | Response | tuple[str, int]:
         if request.method == "GET":
             return render_template("admin/sign_in.html", email="", refused=False)
-        email = request.form.get("email", "")
+        email, address = request.form.get("email", ""), request.remote_addr or ""
+        self._limiter.refuse_used_up(SIGN_IN, address)
         found = (
             None
             if "\0" in email
             else users.check_password(self._context, email, request.form.get("password", ""))
         )
         if found is None:
+            self._limiter.count(SIGN_IN, address)
             # One answer for a wrong password, an unknown address and a paused account.
             return render_template("admin/sign_in.html", email=email, refused=True), 401
         sessions.begin(self._context, found)
@@ -192,6 +198,17 @@ def _refused(error: HTTPException) -> tuple[str, int]:
     return render_template(
         "admin/refused.html", status=status, name=error.name, why=error.description
     ), status
+
+
+def _too_many(refusal: TooMany) -> tuple[str, int, dict[str, str]]:
+    why = f"There were {refusal} from here. Try again in {refusal.retry_after_s} seconds."
+    page = render_template("admin/refused.html", status=429, name="Too many tries", why=why)
+    return page, 429, {"Retry-After": str(refusal.retry_after_s)}
+
+
+def _counting_away(_: CountingAway) -> tuple[str, int]:
+    why = "Tries to sign in cannot be counted at the moment, so nobody can sign in. Is Redis running?"
+    return render_template("admin/refused.html", status=503, name="Not available", why=why), 503
 
 
 def _database_away(_: Exception) -> tuple[str, int]:

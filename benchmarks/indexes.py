@@ -28,6 +28,7 @@ from models import (
     access_queries,
     admin_lists,
     billing_queries,
+    catalog_queries,
     clock_queries,
     credentials,
     mailbox,
@@ -168,9 +169,11 @@ def _api_paths(rows: Rows) -> list[AccessPath]:
         ),
         AccessPath("invoice: whole", "organization", lambda s: reading.invoice(s, organization, invoice)),
         AccessPath("cards: list", "organization", lambda s: reading.payment_methods(s, organization)),
-        AccessPath("catalog: products", "system", reading.public_products),
-        AccessPath("catalog: plans of a product", "system", lambda s: reading.public_plans(s, "product-1")),
-        AccessPath("catalog: bundles", "system", reading.public_bundles),
+        AccessPath("catalog: products", "system", catalog_queries.public_products),
+        AccessPath(
+            "catalog: plans of a product", "system", lambda s: catalog_queries.public_plans(s, "product-1")
+        ),
+        AccessPath("catalog: bundles", "system", catalog_queries.public_bundles),
         AccessPath(
             "catalog: an offer", "system", lambda s: sale_queries.plan_offer(s, "plan-1-1", "USD", "month")
         ),

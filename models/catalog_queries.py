@@ -80,20 +80,6 @@ class BundleListing:
     prices: tuple[BundlePriceListing, ...]
 
 
-def product_by_code(session: Session, code: str) -> Product | None:
-    """The product with this code, public or not."""
-    return session.execute(select(Product).where(Product.code == code)).scalar_one_or_none()
-
-
-def meters_of(session: Session, product_id: UUID) -> Sequence[Meter]:
-    """What a product counts, by code."""
-    return (
-        session.execute(select(Meter).where(Meter.product_id == product_id).order_by(Meter.code))
-        .scalars()
-        .all()
-    )
-
-
 def current_plan(session: Session, code: str) -> ProductPlan | None:
     """The version of a plan that new subscriptions get, e.g. of `autoflow-professional`."""
     return session.execute(
@@ -165,7 +151,7 @@ def public_products(session: Session) -> Sequence[Product]:
 
 
 def public_plans(session: Session, product_code: str) -> list[PlanListing]:
-    """The current public plans of a product, from the lowest tier up; empty for an unknown product."""
+    """The plans of a product that the public can have by themselves, from the lowest tier up."""
     rows = session.execute(
         select(Product, PlanTier, ProductPlan)
         .select_from(ProductPlan)
@@ -176,6 +162,7 @@ def public_plans(session: Session, product_code: str) -> list[PlanListing]:
             Product.is_public,
             Product.status == "active",
             ProductPlan.is_public,
+            ProductPlan.available_standalone,
             ProductPlan.superseded_at.is_(None),
         )
         .order_by(PlanTier.rank)
@@ -193,7 +180,15 @@ def public_bundles(session: Session) -> list[BundleListing]:
     """What is sold together, from the cheapest up, with the saving against the members' prices."""
     bundles = session.execute(select(SubscriptionBundle).where(SubscriptionBundle.is_public)).scalars().all()
     listings = [bundle_listing(session, bundle) for bundle in bundles]
-    return sorted(listings, key=lambda listing: [entry.price.amount_minor for entry in listing.prices])
+    sold = [
+        listing
+        for listing in listings
+        if all(
+            member.plan.available_in_bundles and member.product.status == "active"
+            for member in listing.members
+        )
+    ]
+    return sorted(sold, key=lambda listing: [entry.price.amount_minor for entry in listing.prices])
 
 
 def bundle_listing(session: Session, bundle: SubscriptionBundle) -> BundleListing:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -13,12 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models.catalog import (
-    BundlePrice,
-    BundleProduct,
     Meter,
-    PlanCharge,
     PlanPrice,
-    PlanTier,
     Product,
     ProductPlan,
     SubscriptionBundle,
@@ -38,26 +34,6 @@ class Page:
 
     limit: int
     before: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlanListing:
-    """A current plan with its prices and its usage charges per meter."""
-
-    product: Product
-    tier: PlanTier
-    plan: ProductPlan
-    prices: list[PlanPrice] = field(default_factory=list)
-    charges: list[tuple[PlanCharge, Meter]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class BundleListing:
-    """A bundle with its prices, and its members: how many of which plan."""
-
-    bundle: SubscriptionBundle
-    prices: list[BundlePrice]
-    members: list[tuple[BundleProduct, PlanListing]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,82 +72,8 @@ def _page(
 # -- catalog ---------------------------------------------------------------------------------------
 
 
-def public_products(session: Session) -> Sequence[Product]:
-    return (
-        session.execute(
-            select(Product).where(Product.is_public, Product.status == "active").order_by(Product.code)
-        )
-        .scalars()
-        .all()
-    )
-
-
 def product_by_code(session: Session, code: str) -> Product | None:
     return session.execute(select(Product).where(Product.code == code)).scalar_one_or_none()
-
-
-def public_plans(session: Session, product_code: str) -> list[PlanListing]:
-    """The plans of a product that one can subscribe to by itself, by rank."""
-    found = _plans(
-        session,
-        _current_plans().where(
-            Product.code == product_code, ProductPlan.is_public, ProductPlan.available_standalone
-        ),
-    )
-    return list(found.values())
-
-
-def public_bundles(session: Session) -> list[BundleListing]:
-    bundles = (
-        session.execute(
-            select(SubscriptionBundle).where(SubscriptionBundle.is_public).order_by(SubscriptionBundle.id)
-        )
-        .scalars()
-        .all()
-    )
-    ids = [bundle.id for bundle in bundles]
-    prices: dict[UUID, list[BundlePrice]] = defaultdict(list)
-    wanted = select(BundlePrice).where(BundlePrice.bundle_id.in_(ids), BundlePrice.superseded_at.is_(None))
-    for price in session.execute(wanted.order_by(BundlePrice.currency, BundlePrice.amount_minor)).scalars():
-        prices[price.bundle_id].append(price)
-    members: dict[UUID, list[tuple[BundleProduct, PlanListing]]] = defaultdict(list)
-    links = select(BundleProduct).where(BundleProduct.bundle_id.in_(ids)).order_by(BundleProduct.position)
-    rows = session.execute(links).scalars().all()
-    plans = _plans(session, _plans_joined().where(ProductPlan.id.in_([row.plan_id for row in rows])))
-    for row in rows:
-        members[row.bundle_id].append((row, plans[row.plan_id]))
-    return [BundleListing(bundle, prices[bundle.id], members[bundle.id]) for bundle in bundles]
-
-
-def _plans_joined() -> Select[Product, PlanTier, ProductPlan]:
-    return (
-        select(Product, PlanTier, ProductPlan)
-        .join(ProductPlan, ProductPlan.product_id == Product.id)
-        .join(PlanTier, PlanTier.id == ProductPlan.tier_id)
-        .order_by(Product.code, PlanTier.rank)
-    )
-
-
-def _current_plans() -> Select[Product, PlanTier, ProductPlan]:
-    return _plans_joined().where(
-        ProductPlan.superseded_at.is_(None), Product.is_public, Product.status == "active"
-    )
-
-
-def _plans(session: Session, statement: Select[Product, PlanTier, ProductPlan]) -> dict[UUID, PlanListing]:
-    found = {plan.id: PlanListing(product, tier, plan) for product, tier, plan in session.execute(statement)}
-    prices = select(PlanPrice).where(PlanPrice.plan_id.in_(list(found)))
-    for price in session.execute(prices.order_by(PlanPrice.currency, PlanPrice.amount_minor)).scalars():
-        found[price.plan_id].prices.append(price)
-    charges = (
-        select(PlanCharge, Meter)
-        .join(Meter, Meter.id == PlanCharge.meter_id)
-        .where(PlanCharge.plan_id.in_(list(found)))
-        .order_by(Meter.code, PlanCharge.currency)
-    )
-    for charge, meter in session.execute(charges):
-        found[charge.plan_id].charges.append((charge, meter))
-    return found
 
 
 # -- organizations ---------------------------------------------------------------------------------

@@ -1,15 +1,11 @@
 """The public catalog: products, their plans, bundles and what they save."""
 
-from collections import defaultdict
 from collections.abc import Container
 from datetime import timedelta
 
-from billing.bundles import BundleMember, bundle_discount, saving_percent
 from billing.errors import NotFound
-from billing.money import Money
-from models import reading
-from models.catalog import BundlePrice
-from models.reading import BundleListing, PlanListing
+from models import catalog_queries, reading
+from models.catalog_queries import BundleListing, BundlePriceListing, PlanListing
 from web import shapes
 from web.calls import PUBLIC, Answer, Call, Route
 
@@ -19,7 +15,7 @@ _CACHED = {"Cache-Control": f"public, max-age={_FRESH.seconds}"}
 
 def products(call: Call) -> Answer:
     with call.context.database.system() as session:
-        rows = reading.public_products(session)
+        rows = catalog_queries.public_products(session)
     items = [
         shapes.Product(
             code=row.code,
@@ -41,14 +37,14 @@ def plans(call: Call) -> Answer:
         product = reading.product_by_code(session, code)
         if product is None or not product.is_public or product.status != "active":
             raise NotFound("no such product")
-        found = reading.public_plans(session, code)
+        found = catalog_queries.public_plans(session, code)
     currencies = call.context.settings.supported_currencies
     return Answer(shapes.Plans([_plan(listing, currencies) for listing in found]), headers=_CACHED)
 
 
 def bundles(call: Call) -> Answer:
     with call.context.database.system() as session:
-        found = reading.public_bundles(session)
+        found = catalog_queries.public_bundles(session)
     currencies = call.context.settings.supported_currencies
     return Answer(shapes.Bundles([_bundle(listing, currencies) for listing in found]), headers=_CACHED)
 
@@ -78,14 +74,13 @@ def _plan(listing: PlanListing, currencies: Container[str]) -> shapes.Plan:
                 currency=charge.currency,
                 terms=charge.terms,
             )
-            for charge, meter in listing.charges
+            for meter, charge in listing.charges
             if charge.currency in currencies
         ],
     )
 
 
 def _bundle(listing: BundleListing, currencies: Container[str]) -> shapes.Bundle:
-    members = _list_prices(listing)
     return shapes.Bundle(
         code=listing.bundle.code,
         name=listing.bundle.name,
@@ -93,41 +88,25 @@ def _bundle(listing: BundleListing, currencies: Container[str]) -> shapes.Bundle
         featured=listing.bundle.is_featured,
         members=[
             shapes.BundleMember(
-                product=plan.product.code, plan=plan.plan.code, name=plan.plan.name, quantity=member.quantity
+                product=member.product.code,
+                plan=member.plan.code,
+                name=member.plan.name,
+                quantity=member.quantity,
             )
-            for member, plan in listing.members
+            for member in listing.members
         ],
-        # A member without a price in a currency leaves that offer without a list price: not for sale.
-        prices=[
-            _bundle_price(price, members[price.currency, price.interval])
-            for price in listing.prices
-            if price.currency in currencies
-            and len(members[price.currency, price.interval]) == len(listing.members)
-        ],
+        prices=[_bundle_price(entry) for entry in listing.prices if entry.price.currency in currencies],
     )
 
 
-def _list_prices(listing: BundleListing) -> dict[tuple[str, str], list[BundleMember]]:
-    found: dict[tuple[str, str], list[BundleMember]] = defaultdict(list)
-    for member, plan in listing.members:
-        for price in plan.prices:
-            found[price.currency, price.interval].append(
-                BundleMember(plan.plan.code, Money(price.amount_minor, price.currency), member.quantity)
-            )
-    return found
-
-
-def _bundle_price(price: BundlePrice, members: list[BundleMember]) -> shapes.BundlePrice:
-    offered = Money(price.amount_minor, price.currency)
-    saving = bundle_discount(offered, members)
-    listed = offered + saving
+def _bundle_price(entry: BundlePriceListing) -> shapes.BundlePrice:
     return shapes.BundlePrice(
-        currency=price.currency,
-        interval=price.interval,
-        amount_minor=offered.minor,
-        list_minor=listed.minor,
-        saving_minor=saving.minor,
-        saving_percent=saving_percent(offered, listed),
+        currency=entry.price.currency,
+        interval=entry.price.interval,
+        amount_minor=entry.price.amount_minor,
+        list_minor=entry.list_price.minor,
+        saving_minor=entry.saving.minor,
+        saving_percent=entry.saving_percent,
     )
 
 

@@ -15,6 +15,7 @@ from billing.rating import ChargeTerms, rate
 from models import catalog_queries as queries
 from models.catalog import PlanCharge
 from models.organization_queries import tax_rate_by_code
+from models.reading import product_by_code
 from tasks import catalog
 from tasks.context import Context
 from tests.integration.factories import TestDatabase, fresh_database, offline_context
@@ -80,7 +81,7 @@ def test_a_seed_leaves_what_was_edited_and_puts_back_what_is_gone(
 
     assert report.created == gone == 9
     with context.database.system() as session:
-        edited = queries.product_by_code(session, "autoflow")
+        edited = product_by_code(session, "autoflow")
         assert edited is not None and edited.name == "AutoFlow"
 
 

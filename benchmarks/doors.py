@@ -6,6 +6,7 @@ Exits with 1 when an acknowledged event is not in Postgres.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -82,15 +83,16 @@ def _measure(stack: LocalStack, seconds: float, clients: int) -> int:
     with psycopg.connect(stack.postgres_admin_url, dbname="dunlin", autocommit=True) as look:
         limit = _raw_limit(stack.environment["DATABASE_URL"], look, min(seconds, 5), clients)
         _post(stack.urls["web"], key, 1, clients)
-        before = _stored(look)
+        before, worked_s = _stored(look), _cpu_s(stack.pid("web"))
         seen = _post(stack.urls["web"], key, seconds, clients)
-        stored = _stored(look) - before
+        stored, worked_s = _stored(look) - before, _cpu_s(stack.pid("web")) - worked_s
     rate = len(seen.spans_s) / seconds
     print(
         f"single usage POSTs, {clients} clients: {rate:,.0f}/s, p50 {seen.percentile_ms(50):.1f} ms, "
         f"p99 {seen.percentile_ms(99):.1f} ms, refused {seen.refused}"
     )
     print(f"bare inserts of the same row: {limit:,.0f}/s; the door gives {rate / limit:.0%} of it")
+    print(f"CPU of the web process for a POST: {worked_s / len(seen.spans_s) * 1000:.2f} ms")
     print(f"acknowledged {len(seen.spans_s)}, stored {stored}")
     return 0 if stored >= len(seen.spans_s) and not seen.refused else 1
 
@@ -152,6 +154,17 @@ def _stored(look: psycopg.Connection[tuple[object, ...]]) -> int:
     row = look.execute("SELECT coalesce(sum(accepted), 0)::bigint FROM ops.usage_inbox").fetchone()
     assert row is not None and isinstance(row[0], int)
     return row[0]
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds that a process and its children have worked: what other load on the machine changes little."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if pid in (int(stat.parent.name), int(fields[1])):
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _together(work: Callable[[], None], count: int) -> None:

@@ -50,6 +50,8 @@ from models.usage_billing import UsageWindow
 _LARGE = 5_000
 # An index scan that throws away more rows than this is a sequential scan in disguise.
 _MOST_REMOVED = 1_000
+# A block range holds some thousand rows, of which it knows only the bounds.
+_MOST_RECHECKED = 20_000
 
 Place = Literal["system", "organization", "auditor"]
 
@@ -323,6 +325,8 @@ def _faults(session: Session, node: dict[str, Any]) -> list[str]:
         faults.append(f"reads {table} whole")
     if node["Node Type"] != "Seq Scan" and node.get("Rows Removed by Filter", 0) > _MOST_REMOVED:
         faults.append(f"throws away {node['Rows Removed by Filter']:,} rows of {table}")
+    if node.get("Rows Removed by Index Recheck", 0) > _MOST_RECHECKED:
+        faults.append(f"rechecks {node['Rows Removed by Index Recheck']:,} rows of {table}")
     return faults
 
 

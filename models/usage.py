@@ -12,6 +12,9 @@ from models.base import TENANT, Base, CreatedAt, TenantKey, new_id
 from models.catalog import Meter, Product
 from models.organizations import Organization
 
+# Without `autosummarize` the newest ranges count as "may hold anything" until the next vacuum.
+_BY_RANGES: dict[str, Any] = {"postgresql_using": "brin", "postgresql_with": {"autosummarize": "on"}}
+
 
 class UsageRecord(Base):
     """One usage event, stored once for ever: its identity is its primary key.
@@ -48,9 +51,9 @@ class UsageRecord(Base):
             postgresql_where=text("state = 'quarantined'"),
         ),
         # Events come in about the sequence of their time: the same for "this day, of all organizations".
-        Index("usage_records_timestamp_idx", "occurred_at", postgresql_using="brin"),
+        Index("usage_records_timestamp_idx", "occurred_at", **_BY_RANGES),
         # Batch ids are time-sorted, so a block range index answers "this batch" for almost nothing.
-        Index("ix_usage_records_batch", "batch_id", postgresql_using="brin"),
+        Index("ix_usage_records_batch", "batch_id", **_BY_RANGES),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
@@ -78,7 +81,7 @@ class UsageConflict(Base):
     __tablename__ = "usage_conflicts"
     __table_args__ = (
         Index("ix_usage_conflicts_event", "organization_id", "product_id", "event_id"),
-        Index("ix_usage_conflicts_batch", "batch_id", postgresql_using="brin"),
+        Index("ix_usage_conflicts_batch", "batch_id", **_BY_RANGES),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))

@@ -197,6 +197,7 @@ def upgrade() -> None:
         unique=False,
         schema="tenant",
         postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
     )
     op.create_index(
         "ix_usage_conflicts_event",
@@ -255,6 +256,7 @@ def upgrade() -> None:
         unique=False,
         schema="tenant",
         postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
     )
     op.create_index(
         "usage_records_billed_period_idx",
@@ -785,4 +787,5 @@ def upgrade() -> None:
         unique=False,
         schema="tenant",
         postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
     )

@@ -1,10 +1,13 @@
 """The catalog changes while subscriptions run: each keeps what it was sold."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from uuid import uuid4
 
 from billing.terms import ChargeTerms
+from cli.demo.api import Api
+from cli.keys import issue_bound
 from tasks import catalog
 from tasks.catalog_stored import as_file, stored
 from tasks.stripe_catalog import sync
@@ -49,6 +52,12 @@ def test_a_new_price_is_for_new_subscriptions_only(world: World) -> None:
     bob.card()
     bob.subscribes(bundle="orbit-flow")
 
+    touched = catalog.diff(world.context, ORBIT.format(price=30_00, satellites=5))
+    # Ann's subscription and Bob's bundle; the bundle alone.
+    assert [(each.change.code, each.subscriptions) for each in touched] == [
+        ("orbit-starter", 2),
+        ("orbit-flow", 1),
+    ]
     sells(world, price=30_00, satellites=5)
     cleo, dora = world.on("2026-04-02", "cleo"), world.on("2026-04-02", "dora")
     cleo.card()
@@ -76,6 +85,46 @@ def test_a_new_price_is_for_new_subscriptions_only(world: World) -> None:
     ann.lives_until("2026-06-01T02:00")
     assert ann.totals[-1] == ("cycle", "paid", 40_00)
     world.holds(ann, bob, cleo, dora)
+
+
+COMET = """
+[[tiers]]
+code = "starter"
+name = "Starter"
+rank = 1
+
+[[products]]
+code = "comet"
+name = "Comet"
+billing_type = "flat"
+
+[products.plans.starter]
+public = {public}
+prices = {{ USD = 1000 }}
+"""
+
+
+def test_what_is_hidden_only_staff_can_sell(world: World) -> None:
+    hal = world.on("2026-04-01", "hal")
+    hal.card()
+    key = issue_bound(world.context, "organization", "hal", organization=hal.slug)
+    wish = {"organization": hal.slug, "plan": "comet-starter", "currency": "USD", "interval": "month"}
+
+    def answered() -> int:
+        with closing(Api(world.stack.urls["web"], key)) as own:
+            answer = own.send("POST", "/api/billing/subscriptions/", json.dumps(wish).encode(), str(uuid4()))
+        return answer.status
+
+    catalog.apply(world.context, COMET.format(public="true"))
+    assert answered() == 409  # Stripe has no price yet
+    sync(world.context)
+    catalog.apply(world.context, COMET.format(public="false"))
+    assert answered() == 422
+
+    hal.subscribes("comet-starter")
+
+    assert hal.totals == [("first", "paid", 10_00)]
+    world.holds(hal)
 
 
 def test_a_quarter_includes_three_months_of_usage(world: World) -> None:

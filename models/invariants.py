@@ -171,12 +171,14 @@ _PERIODS = """
 """
 
 # I4: the balance is the sum of the ledger, so the ledger must agree with everything that moves it, and
-# nobody may have spent credit that was not there.
+# nobody may have spent credit that was not there. Owed is only what was too little to charge and waits
+# for the next invoice; a voided invoice has given back what it used; a note that gives credit is in it.
 _LEDGER = """
     SELECT organization_id, currency AS subject,
            format('the credit balance is %s %s: more was used than was given', sum(amount_minor), currency)
                AS detail
-    FROM tenant.credit_entries GROUP BY organization_id, currency HAVING sum(amount_minor) < 0
+    FROM tenant.credit_entries GROUP BY organization_id, currency
+    HAVING sum(amount_minor) < least(0, sum(amount_minor) FILTER (WHERE key LIKE 'carried:%'))
     UNION ALL
     SELECT i.organization_id, i.id::text,
            format('invoice %s used %s of credit and its notes gave %s, the ledger says %s in all',
@@ -190,7 +192,8 @@ _LEDGER = """
         SELECT coalesce(sum(amount_minor), 0) AS given FROM tenant.credit_notes n
         WHERE n.organization_id = i.organization_id AND n.invoice_id = i.id AND n.settlement = 'credit'
     ) notes
-    WHERE i.finalized_at IS NOT NULL AND ledger.moved <> notes.given - i.credit_minor
+    WHERE i.finalized_at IS NOT NULL
+      AND ledger.moved <> notes.given - CASE WHEN i.status = 'void' THEN 0 ELSE i.credit_minor END
 """
 
 # I5: one local row per Stripe object. That the rows say what Stripe says is reconciliation's to prove.

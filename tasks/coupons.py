@@ -106,6 +106,12 @@ def add(context: Context, terms: CouponTerms) -> CouponListing:
     return find(context, terms.code)
 
 
+def listed(context: Context) -> list[CouponListing]:
+    """All coupons, by code."""
+    with context.system() as unit:
+        return sale_terms.coupons(unit.session)
+
+
 def find(context: Context, code: str) -> CouponListing:
     """A coupon by its code. Raises NotFound."""
     with context.system() as unit:

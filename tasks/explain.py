@@ -151,7 +151,9 @@ def _discount(rows: LineRows) -> dict[str, Any]:
         "amount_minor": rows.line.discount_minor,
         "of_invoice_minor": rows.invoice.discount_minor,
         "split_over_minor": rows.discountable_minor,
-        "rule": "the invoice's discount, split by amount over its discountable lines, largest remainder",
+        "rule": "one after the other: a percentage of what the line still costs, rounded half away from "
+        "zero; an amount split over the lines that it covers by what they still cost, largest remainder",
+        "parts": rows.line.explanation.get("discounts", []),
         "discountable": rows.line.discountable,
     }
 

@@ -87,6 +87,9 @@ def _reductions(told: Mapping[str, Any], currency: str) -> Iterator[str]:
     if discount["amount_minor"]:
         part, whole = (_money(discount[name], currency) for name in ("amount_minor", "of_invoice_minor"))
         yield _row("discount", f"{part} of {whole}, {discount['rule']}")
+        for each in discount["parts"]:
+            percent = f" ({each['percent_off']} %)" if each["percent_off"] else ""
+            yield _row("", f"{each['code']}{percent}: {_money(each['amount_minor'], currency)}")
     if tax["amount_minor"]:
         rate = f"{tax['percentage']} %" if tax["percentage"] else "at the rate of the time"
         how = "contained in" if tax["inclusive"] else "on"

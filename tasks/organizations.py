@@ -13,6 +13,7 @@ from models import organization_queries as queries
 from models.base import new_id
 from models.organizations import Organization, TestClock
 from models.work import ClaimedJob
+from tasks import tax
 from tasks.context import Context, Unit
 from tasks.queue import job
 from tasks.stripe_calls import call, first_said
@@ -34,6 +35,7 @@ class OrganizationTerms:
     external_id: str | None = None
     address: dict[str, Any] | None = None
     tax_rate: str | None = None
+    tax_exempt: str = "none"
     test_clock_id: UUID | None = None
 
     def check(self, supported: tuple[str, ...]) -> None:
@@ -45,6 +47,8 @@ class OrganizationTerms:
         check_address(self.address)
         if self.currency not in supported:
             raise InvalidTerms(f"must be one of {', '.join(supported)}", field="currency")
+        if self.tax_exempt not in tax.EXEMPTIONS:
+            raise InvalidTerms(f"must be one of {', '.join(tax.EXEMPTIONS)}", field="tax_exempt")
 
 
 def check_name(name: object) -> None:
@@ -89,7 +93,7 @@ def create(context: Context, terms: OrganizationTerms) -> Organization:
             email=terms.email,
             currency=terms.currency,
             address=terms.address,
-            tax_exempt="none",
+            tax_exempt=terms.tax_exempt,
             tax_rate_id=_tax_rate_id(unit, terms.tax_rate),
             test_clock_id=_clock_id(unit, terms.test_clock_id),
         )
@@ -107,11 +111,11 @@ def resolve(context: Context, reference: str) -> UUID:
 
 
 def update(context: Context, organization_id: UUID, changes: dict[str, Any]) -> Organization:
-    """Change name, email, address or tax rate; Stripe's customer follows by a job.
+    """Change name, email, address, tax rate or exemption; Stripe's customer follows by a job.
 
     Raises: InvalidTerms naming the field, NotFound.
     """
-    unknown = set(changes) - {*_CHECKS, "tax_rate"}
+    unknown = set(changes) - {*_CHECKS, "tax_rate", "tax_exempt"}
     if unknown:
         raise InvalidTerms("cannot be changed", field=min(unknown))
     for name, check in _CHECKS.items():
@@ -119,8 +123,7 @@ def update(context: Context, organization_id: UUID, changes: dict[str, Any]) -> 
             check(changes[name])
     with context.tenant(organization_id) as unit:
         organization = unit.organization
-        if "tax_rate" in changes:
-            organization.tax_rate_id = _tax_rate_id(unit, changes["tax_rate"])
+        tax.assign(unit, changes)
         for name in _CHECKS:
             if name in changes:
                 setattr(organization, name, changes[name])

@@ -6,6 +6,7 @@ the same one when it is taken over: a change takes effect with the next invoice.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -73,6 +74,12 @@ def add(context: Context, terms: RateTerms) -> TaxRate:
         )
     stripe_catalog.bring(context, catalog_objects.tax_rates)
     return find(context, terms.code)
+
+
+def rates(context: Context) -> Sequence[TaxRate]:
+    """All rates, by code."""
+    with context.system() as unit:
+        return sale_terms.tax_rates(unit.session)
 
 
 def find(context: Context, code: str) -> TaxRate:
@@ -156,7 +163,7 @@ def assign(unit: TenantUnit, changes: dict[str, Any]) -> None:
 
 @job("tax.tell_stripe", queue="stripe")
 def tell_stripe(context: Context, claimed: ClaimedJob) -> None:
-    """Stripe's customer and subscriptions have the organization's tax terms from here on."""
+    """Stripe's subscriptions have the organization's rate from here on; its customer is told apart."""
     assert claimed.organization_id is not None
     ensure_default(context)
     with context.tenant(claimed.organization_id) as unit:
@@ -166,17 +173,10 @@ def tell_stripe(context: Context, claimed: ClaimedJob) -> None:
             str(each.stripe_subscription_id)
             for each in sale_terms.living_subscriptions(unit.session, organization.id)
         ]
-    if organization.stripe_customer_id is None:
-        return
-    updates = [
-        requests.update_customer(organization.stripe_customer_id, tax_exempt=organization.tax_exempt),
-        *(requests.update_subscription(each, default_tax_rates=rates) for each in living),
-    ]
-    for request in updates:
-        # The content is part of the key: a later change that overtook this job's first run is another.
-        said = rates if request.operation == "update_subscription" else [organization.tax_exempt]
-        key = stripe_key("tax", request.object_id, claimed.id, *said)
-        call(context, request, key, organization.id)
+    for stripe_id in living:
+        # The content is part of the key: a change that overtook this job's first run is another intention.
+        key = stripe_key("tax", stripe_id, claimed.id, *rates)
+        call(context, requests.update_subscription(stripe_id, default_tax_rates=rates), key, organization.id)
 
 
 def _default_code(unit: Unit) -> str:

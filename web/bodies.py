@@ -12,6 +12,7 @@ CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Instant = Annotated[datetime, Meta(tz=True)]
 StripeId = Annotated[str, Meta(pattern="^[A-Za-z0-9_]{3,255}$")]
 DecimalText = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+Exemption = Literal["none", "exempt", "reverse"]
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -37,6 +38,7 @@ class NewOrganization(Body):
     external_id: Reference | None = None
     address: Address | None = None
     tax_rate: Name | None = None
+    tax_exempt: Exemption = "none"
     test_clock: UUID | None = None
 
 
@@ -45,6 +47,48 @@ class OrganizationChanges(Body):
     email: Annotated[str, Meta(min_length=3, max_length=255)] | UnsetType = UNSET
     address: Address | None | UnsetType = UNSET
     tax_rate: Name | None | UnsetType = UNSET
+    tax_exempt: Exemption | UnsetType = UNSET
+
+
+class NewCoupon(Body):
+    """Either `percent_off` or `amount_off_minor` with its `currency`; off recurring charges, never usage.
+
+    `duration` is once, repeating (with `duration_in_months`) or forever; no `products` (codes) means all.
+    """
+
+    code: Annotated[str, Meta(pattern="^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$")]
+    name: Annotated[str, Meta(min_length=1, max_length=40)]
+    percent_off: DecimalText | None = None
+    amount_off_minor: Annotated[int, Meta(ge=1, le=100_000_000_000)] | None = None
+    currency: CurrencyCode | None = None
+    duration: Literal["once", "repeating", "forever"] = "once"
+    duration_in_months: Annotated[int, Meta(ge=1, le=120)] | None = None
+    products: Annotated[list[Name], Meta(max_length=50)] = []
+    redeem_by: Instant | None = None
+    max_redemptions: Annotated[int, Meta(ge=1, le=2_000_000_000)] | None = None
+
+
+class Activation(Body):
+    """False stops giving it out; who has it keeps it."""
+
+    active: bool
+
+
+class NewTaxRate(Body):
+    """`percentage` "15" means 15 %; it never changes. Inclusive tax is contained in the prices."""
+
+    code: Annotated[str, Meta(pattern="^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
+    name: Annotated[str, Meta(min_length=1, max_length=50)]
+    percentage: DecimalText
+    inclusive: bool = False
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] | None = None
+
+
+class NewCredit(Body):
+    """Credit in the organization's currency; below zero takes unspent credit back."""
+
+    amount_minor: Annotated[int, Meta(ge=-100_000_000_000, le=100_000_000_000)]
+    reason: Annotated[str, Meta(min_length=1, max_length=300)]
 
 
 class NewKey(Body):

@@ -1,13 +1,15 @@
 """Organizations and their cards."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from models import reading
 from models.organizations import Organization
 from models.subscriptions import PaymentMethod
-from tasks import organizations, payment_methods
+from tasks import organizations, payment_methods, tax
 from web import bodies, shapes
 from web.calls import ADMIN, ORGANIZATION, Answer, Call, Route
 
@@ -22,22 +24,23 @@ def create(call: Call) -> Answer:
         external_id=body.external_id,
         address=_address(body.address),
         tax_rate=body.tax_rate,
+        tax_exempt=body.tax_exempt,
         test_clock_id=body.test_clock,
     )
-    return Answer(_organization(organizations.create(call.context, terms)), status=201)
+    return Answer(_organization(call, organizations.create(call.context, terms)), status=201)
 
 
 def listed(call: Call) -> Answer:
     with call.context.database.system() as session:
         rows, following = reading.organizations(session, call.page())
-    return Answer(shapes.Organizations([_organization(row) for row in rows], following))
+    return Answer(shapes.Organizations(_organizations(call, rows), following))
 
 
 def detail(call: Call) -> Answer:
     organization_id = call.organization_id(call.path["id"])
     with call.context.tenant(organization_id) as unit:
         found = unit.organization
-    return Answer(_organization(found))
+    return Answer(_organization(call, found))
 
 
 def change(call: Call) -> Answer:
@@ -48,7 +51,7 @@ def change(call: Call) -> Answer:
     if isinstance(body.address, bodies.Address):
         changes["address"] = _address(body.address)
     organization_id = call.organization_id(call.path["id"])
-    return Answer(_organization(organizations.update(call.context, organization_id, changes)))
+    return Answer(_organization(call, organizations.update(call.context, organization_id, changes)))
 
 
 def setup_intent(call: Call) -> Answer:
@@ -85,7 +88,17 @@ def _address(address: bodies.Address | None) -> dict[str, Any] | None:
     return {name: value for name, value in msgspec.structs.asdict(address).items() if value is not None}
 
 
-def _organization(row: Organization) -> shapes.Organization:
+def _organization(call: Call, row: Organization) -> shapes.Organization:
+    return _organizations(call, [row])[0]
+
+
+def _organizations(call: Call, rows: Sequence[Organization]) -> list[shapes.Organization]:
+    taxed = any(row.tax_rate_id for row in rows)
+    codes = {rate.id: rate.code for rate in tax.rates(call.context)} if taxed else {}
+    return [_shown(row, codes) for row in rows]
+
+
+def _shown(row: Organization, codes: Mapping[UUID, str]) -> shapes.Organization:
     return shapes.Organization(
         id=row.id,
         slug=row.slug,
@@ -94,6 +107,8 @@ def _organization(row: Organization) -> shapes.Organization:
         email=row.email,
         currency=row.currency,
         address=row.address,
+        tax_rate=codes[row.tax_rate_id] if row.tax_rate_id else None,
+        tax_exempt=row.tax_exempt,
         test_clock=row.test_clock_id,
         created_at=row.created_at,
     )
@@ -152,7 +167,7 @@ ROUTES = (
         path=_ONE,
         view=change,
         access=ADMIN,
-        summary="Change name, e-mail, address or tax rate",
+        summary="Change name, e-mail, address, tax rate or exemption",
         tag="Organizations",
         body=bodies.OrganizationChanges,
         answer=shapes.Organization,

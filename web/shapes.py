@@ -155,6 +155,8 @@ class Organization(Struct, kw_only=True):
     email: str
     currency: str
     address: dict[str, Any] | None
+    tax_rate: str | None
+    tax_exempt: str
     test_clock: UUID | None
     created_at: datetime
 

@@ -6,6 +6,7 @@ The routes come from the application itself, so that a new one cannot escape.
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -181,9 +182,7 @@ def test_a_query_that_names_anothers_is_answered_as_one_that_names_nobody(
     }[name]
     path = _path(route, own)
     queried = [
-        _answer_and_cost(
-            world, lambda value=value: world.call(route.method, path, "acme", query_string={name: value})
-        )
+        _answer_and_cost(world, partial(world.call, route.method, path, "acme", query_string={name: value}))
         for value in (anothers_value, str(new_id()))
     ]
     assert queried[0] == queried[1]

@@ -86,25 +86,30 @@ def bundle_offer(
     if row is None:
         return None
     bundle, bundle_price = row
-    members = session.execute(
+    members = _sold_members(session, bundle.id, currency, interval)
+    listed = select(func.count()).select_from(BundleProduct).where(BundleProduct.bundle_id == bundle.id)
+    if len(members) < session.execute(listed).scalar_one():
+        return None
+    return Offer(members, bundle, bundle_price)
+
+
+def _sold_members(session: Session, bundle_id: UUID, currency: str, interval: str) -> list[OfferedPlan]:
+    rows = session.execute(
         select(ProductPlan, PlanPrice, BundleProduct.quantity)
         .select_from(BundleProduct)
         .join(ProductPlan, ProductPlan.id == BundleProduct.plan_id)
         .join(Product, Product.id == ProductPlan.product_id)
         .join(PlanPrice, PlanPrice.plan_id == ProductPlan.id)
         .where(
-            BundleProduct.bundle_id == bundle.id,
+            BundleProduct.bundle_id == bundle_id,
             ProductPlan.available_in_bundles,
             Product.status == "active",
             PlanPrice.currency == currency,
             PlanPrice.interval == interval,
         )
         .order_by(BundleProduct.position)
-    ).all()
-    listed = select(func.count()).select_from(BundleProduct).where(BundleProduct.bundle_id == bundle.id)
-    if len(members) < session.execute(listed).scalar_one():
-        return None
-    return Offer([OfferedPlan(*member) for member in members], bundle, bundle_price)
+    )
+    return [OfferedPlan(*row) for row in rows]
 
 
 def bundle_coupon(session: Session, bundle_price_id: UUID | None) -> str | None:

@@ -10,6 +10,7 @@ from billing.terms import ChargeTerms
 from models import catalog_state
 from models.catalog_state import CurrentBundle, CurrentPlan
 from models.database import Session
+from models.organizations import TaxRate
 from tasks.catalog_spec import (
     BundleSpec,
     CatalogSpec,
@@ -42,16 +43,7 @@ def stored(session: Session) -> CatalogSpec:
             row.code: TierSpec(code=row.code, name=row.name, rank=row.rank)
             for row in catalog_state.tiers(session)
         },
-        tax_rates={
-            row.code: TaxRateSpec(
-                code=row.code,
-                name=row.name,
-                percentage=exact_text(Fraction(row.percentage)),
-                inclusive=row.inclusive,
-                country=row.country,
-            )
-            for row in catalog_state.tax_rates(session)
-        },
+        tax_rates={row.code: _tax_rate(row) for row in catalog_state.tax_rates(session)},
         products={
             row.code: ProductSpec(
                 code=row.code,
@@ -69,6 +61,16 @@ def stored(session: Session) -> CatalogSpec:
         },
         plans={row.plan.code: _plan(row) for row in catalog_state.plans(session)},
         bundles={row.bundle.code: _bundle(row) for row in catalog_state.bundles(session)},
+    )
+
+
+def _tax_rate(row: TaxRate) -> TaxRateSpec:
+    return TaxRateSpec(
+        code=row.code,
+        name=row.name,
+        percentage=exact_text(Fraction(row.percentage)),
+        inclusive=row.inclusive,
+        country=row.country,
     )
 
 

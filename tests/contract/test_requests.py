@@ -34,6 +34,9 @@ FULLEST: dict[str, Callable[[], Request]] = {
         tax_exempt="none",
         address={"line1": "1 Main", "country": "ZA"},
     ),
+    "create_balance_transaction": lambda: requests.create_balance_transaction(
+        "cus_1", -5_00, "USD", description="an outage", metadata={"credit_entry_id": "e-1"}
+    ),
     "update_customer": lambda: requests.update_customer(
         "cus_1", name="Acme", email=None, metadata={"a": "b"}
     ),
@@ -93,7 +96,7 @@ FULLEST: dict[str, Callable[[], Request]] = {
     "preview_change": lambda: requests.preview_change(
         "sub_1", [{"id": "si_1", "quantity": 3}], 1_790_000_000
     ),
-    "take_over_invoice": lambda: requests.take_over_invoice("in_1"),
+    "take_over_invoice": lambda: requests.take_over_invoice("in_1", ["txr_1"]),
     "stop_collection": lambda: requests.stop_collection("in_1"),
     "create_invoice": lambda: requests.create_invoice(
         "cus_1", "USD", {"invoice_id": 1}, ["txr_1"], "sub_1", discounts=["b1"]

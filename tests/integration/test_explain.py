@@ -177,7 +177,7 @@ def test_discount_and_tax_are_named(context: Context, quarter: Quarter, database
 
     text = explain_text(explain_line(context, *find_line(context, "ACME-000001/1")))
 
-    assert "  discount  $9.00 of $9.00, the invoice's discount, split by amount" in text
+    assert "  discount  $9.00 of $9.00, one after the other" in text
     assert "  tax       VAT 15 %: $6.00 on $40.00" in text
 
 

@@ -1,11 +1,14 @@
 """The context of a command: from the environment, or from the system that runs on this machine."""
 
+import importlib
 import json
 import os
+import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import tasks
 from models.database import PoolTerms
 from tasks.composition import build_context
 from tasks.context import Context
@@ -42,6 +45,8 @@ def settings_environ(environ: Mapping[str, str] = os.environ) -> Mapping[str, st
 def opened(environ: Mapping[str, str] | None = None) -> Iterator[Context]:
     """A context for one command. Raises BadSetting, UnsafeDatabaseRole."""
     settings = Settings.from_environ(settings_environ() if environ is None else environ)
+    for module in pkgutil.iter_modules(tasks.__path__, "tasks."):
+        importlib.import_module(module.name)  # a use case may ring for any task
     configure(celery, settings.redis_url)
     context = build_context(settings, "cli", PoolTerms(size=4, statement_timeout_s=120))
     try:

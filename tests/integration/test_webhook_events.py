@@ -1,0 +1,157 @@
+"""The inbox: events of one object cost one fetch; versions that we have not learnt are parked."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from cli.triggering.fixtures import event
+from gateway.webhooks import sign
+from models import mailbox
+from models.invoices import Invoice
+from models.ops import WebhookEvent
+from models.organizations import Organization
+from tasks import webhooks
+from tasks.context import Context
+from tests.integration.factories import (
+    TestDatabase,
+    acme_with_a_quarter,
+    fresh_database,
+    offline_context,
+)
+from tests.integration.stripe_double import StripeDouble, stripe_double
+
+WALL = datetime(2026, 4, 3, tzinfo=UTC)
+CURRENT, OLD, UNKNOWN = "2026-10-28.endive", "2024-06-20", "2027-03-01.frisee"
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[TestDatabase]:
+    with fresh_database("webhook_events") as made:
+        yield made
+
+
+@pytest.fixture
+def stripe(database: TestDatabase) -> Iterator[StripeDouble]:
+    database.empty()
+    with stripe_double() as double, Session(database.owner) as session, session.begin():
+        acme_with_a_quarter(session)
+        session.flush()
+        double.mirrors(session)
+        session.commit()
+        yield double
+
+
+@pytest.fixture
+def context(database: TestDatabase, stripe: StripeDouble) -> Iterator[Context]:
+    with offline_context(database, wall=WALL, stripe_api_base=stripe.url) as made:
+        yield made
+
+
+def hear(context: Context, event_type: str, about: dict[str, Any], version: str = CURRENT) -> str:
+    payload = event(event_type, version, about, WALL)
+    raw = json.dumps(payload).encode()
+    webhooks.accept_event(context, raw, sign(raw, "whsec_1", WALL))
+    return str(payload["id"])
+
+
+def row(database: TestDatabase, event_id: str) -> WebhookEvent:
+    with Session(database.owner) as session:
+        return session.query(WebhookEvent).filter_by(event_id=event_id).one()
+
+
+def test_five_events_of_one_subscription_and_two_of_another_object_cost_two_fetches(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    (subscription,) = stripe.objects["subscriptions"]
+    (customer,) = stripe.objects["customers"]
+    heard = [hear(context, "customer.subscription.updated", subscription, CURRENT) for _ in range(4)]
+    heard += [hear(context, "customer.subscription.created", subscription, OLD)]
+    heard += [hear(context, "customer.updated", customer) for _ in range(2)]
+    stripe.asked.clear()
+
+    webhooks.drain(context)
+
+    assert [row(database, each).state for each in heard] == ["done"] * 7
+    assert stripe.asked.count(f"/v1/subscriptions/{subscription['id']}") == 1
+    assert stripe.asked.count(f"/v1/customers/{customer['id']}") == 1
+
+
+def test_an_unknown_version_is_parked_with_its_reason_and_can_be_driven_again(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    (subscription,) = stripe.objects["subscriptions"]
+    parked = hear(context, "customer.subscription.updated", subscription, UNKNOWN)
+    stripe.asked.clear()
+
+    webhooks.drain(context)
+
+    found = row(database, parked)
+    assert (found.state, found.api_version) == ("dead", UNKNOWN)
+    assert UNKNOWN in str(found.last_error)
+    assert stripe.asked == []
+    learnt = {**found.payload, "api_version": CURRENT}
+    database.break_by(
+        "UPDATE ops.webhook_inbox SET payload = CAST(:payload AS jsonb)", payload=json.dumps(learnt)
+    )
+    with context.system() as unit:
+        assert mailbox.redrive(unit.session, WebhookEvent, found.id)
+    webhooks.drain(context)
+    assert row(database, parked).state == "done"
+    assert stripe.asked == [f"/v1/subscriptions/{subscription['id']}"]
+
+
+def test_a_draft_that_stripe_could_not_finalize_is_parked_with_the_reason(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    about = stripe.objects["invoices"][-1]
+    make_draft(database, about["id"])
+    about.update(status="draft", last_finalization_error={"message": "no tax location"})
+
+    hear(context, "invoice.finalization_failed", about)
+    webhooks.drain(context)
+
+    assert parked_reason(database, about["id"]) == "Stripe could not finalize it: no tax location"
+
+
+def test_a_draft_that_a_person_deleted_is_parked(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    about = stripe.objects["invoices"].pop()
+    make_draft(database, about["id"])
+
+    hear(context, "invoice.deleted", about)
+    webhooks.drain(context)
+
+    assert parked_reason(database, about["id"]) == "its draft was deleted at Stripe"
+
+
+def test_a_customer_that_a_person_deleted_parks_the_organization(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    (customer,) = stripe.objects["customers"]
+    customer["deleted"] = True
+
+    hear(context, "customer.deleted", customer)
+    webhooks.drain(context)
+
+    with Session(database.owner) as session:
+        owner = session.query(Organization).filter_by(stripe_customer_id=customer["id"]).one()
+    assert "deleted at Stripe" in str(owner.parked_reason)
+
+
+def make_draft(database: TestDatabase, stripe_invoice_id: str) -> None:
+    changed = database.break_by(
+        "UPDATE tenant.invoices SET status = 'draft', finalized_at = NULL, paid_minor = 0 "
+        "WHERE stripe_invoice_id = :id",
+        id=stripe_invoice_id,
+    )
+    assert changed == 1
+
+
+def parked_reason(database: TestDatabase, stripe_invoice_id: str) -> str | None:
+    with Session(database.owner) as session:
+        return session.query(Invoice).filter_by(stripe_invoice_id=stripe_invoice_id).one().parked_reason

@@ -109,9 +109,6 @@ FULLEST: dict[str, Callable[[], Request]] = {
     "void_credit_note": lambda: requests.void_credit_note("cn_1"),
     "close_dispute": lambda: requests.close_dispute("du_1"),
     "delete_customer": lambda: requests.delete_customer("cus_1"),
-    "create_balance_transaction": lambda: requests.create_balance_transaction(
-        "cus_1", -100, "USD", description="a gift", metadata={"a": 1}
-    ),
     "mark_uncollectible": lambda: requests.mark_uncollectible("in_1"),
     "delete_invoice": lambda: requests.delete_invoice("in_1"),
     "create_credit_note": lambda: requests.create_credit_note(

@@ -1,4 +1,4 @@
-"""Requests that only people make, in Stripe's dashboard: for tests and `dunlin trigger`, never for billing."""
+"""What only people ask of Stripe, in its dashboard: for tests and `dunlin trigger`, never for billing."""
 
 from gateway.requests.request import Request
 

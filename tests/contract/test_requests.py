@@ -34,6 +34,9 @@ FULLEST: dict[str, Callable[[], Request]] = {
         tax_exempt="none",
         address={"line1": "1 Main", "country": "ZA"},
     ),
+    "create_balance_transaction": lambda: requests.create_balance_transaction(
+        "cus_1", -5_00, "USD", description="an outage", metadata={"credit_entry_id": "e-1"}
+    ),
     "update_customer": lambda: requests.update_customer(
         "cus_1", name="Acme", email=None, metadata={"a": "b"}
     ),

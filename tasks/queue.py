@@ -38,6 +38,20 @@ Tick = Callable[[Context], None]
 _use_cases: dict[str, UseCase] = {}
 
 
+# Task name -> queue; Celery asks `route` for each message.
+_queues: dict[str, str] = {}
+
+
+def route(name: str, *_: object, **__: object) -> dict[str, str] | None:
+    """Where a task's messages go; the decorators below say it."""
+    return {"queue": _queues[name]} if name in _queues else None
+
+
+def _register(name: str, queue: str, run: Callable[..., object]) -> None:
+    _queues[name] = queue
+    celery.task(name=name)(run)
+
+
 class TryLater(BillingError):
     """The world is not ready for this job; it goes back without using up an attempt."""
 
@@ -72,7 +86,7 @@ def job(name: str, queue: str) -> Callable[[UseCase], UseCase]:
         def run(job_id: str) -> str:
             return run_job(bound(), UUID(job_id))
 
-        celery.task(name=name, queue=queue)(run)
+        _register(name, queue, run)
         return use_case
 
     return register
@@ -85,7 +99,7 @@ def tick(name: str, queue: str) -> Callable[[Tick], Tick]:
         def run() -> None:
             function(bound())
 
-        celery.task(name=name, queue=queue)(run)
+        _register(name, queue, run)
         return function
 
     return register
@@ -104,7 +118,7 @@ def subject_task(
             bound().bell.answered(_name(name, subject_id))
             function(bound(), UUID(subject_id))
 
-        celery.task(name=name, queue=queue)(run)
+        _register(name, queue, run)
         return function
 
     return register

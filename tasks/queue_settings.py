@@ -6,7 +6,7 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from tasks.queue import QUEUES
+from tasks.queue import QUEUES, route
 
 _HARD_LIMIT_S = 240
 _VISIBILITY_S = 600
@@ -34,6 +34,7 @@ def _messages() -> dict[str, Any]:
         # An exchange each: queues that share one and its key would all get every message.
         "task_queues": [Queue(name, Exchange(name), name) for name in QUEUES],  # type: ignore[no-untyped-call]
         "task_default_queue": "ops",
+        "task_routes": (route,),
         # Outcomes are rows; dead result connections have silenced beat before.
         "task_ignore_result": True,
         # Daylight saving breaks schedules; local time is computed per customer.

@@ -16,8 +16,9 @@ _ECHO_S = 0.5
 def stop_signals_raise() -> Iterator[None]:
     """While open, SIGTERM and SIGHUP raise SystemExit (128 + number) in the main thread.
 
-    SIGINT raises KeyboardInterrupt anyway. Elsewhere than in the main thread nothing changes: only
-    that one may set handlers.
+    SIGINT raises KeyboardInterrupt, also where a shell had it ignored because it started us in the
+    background of a script. Elsewhere than in the main thread nothing changes: only that one may set
+    handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,6 +33,8 @@ def stop_signals_raise() -> Iterator[None]:
             raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, raise_exit) for number in _SIGNALS}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

@@ -81,6 +81,16 @@ def test_no_process_outlives_the_launcher(state_dir: Path, number: signal.Signal
     assert code == expected[number]
 
 
+def test_a_launcher_in_the_background_of_a_script_hears_an_interrupt_too(state_dir: Path) -> None:
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell leaves it for what it puts behind
+    try:
+        with launched(state_dir) as launcher:
+            launcher.process.send_signal(signal.SIGINT)
+            eventually(lambda: not still_alive(launcher.children), "everything gone after an interrupt")
+    finally:
+        signal.signal(signal.SIGINT, heard)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_not_even_when_the_warden_dies_with_it(state_dir: Path) -> None:
     with launched(state_dir) as launcher:

@@ -23,9 +23,6 @@ from models.ops import WebhookEvent
 from tasks import invariants, organizations, webhooks
 from tests.scenarios.world import Customer, World
 
-# Celery warns of a task's queue when this process rings a worker for the first time.
-pytestmark = pytest.mark.filterwarnings("default::celery.exceptions.CDeprecationWarning")
-
 # Those that no billing can do without; the rest are told in the slow run.
 SEVEN = (
     "customer.subscription.created",

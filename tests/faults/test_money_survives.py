@@ -35,7 +35,7 @@ class Killer:
         self._thread.join()
 
     def _kill(self) -> None:
-        while self.kills < self._most and not self._over.wait(self._random.uniform(0.5, 5)):
+        while self.kills < self._most and not self._over.wait(self._random.uniform(0.2, 2.5)):
             victim = self._random.choice(self._victims)
             try:
                 self._world.stack.kill(victim, signal.SIGKILL)

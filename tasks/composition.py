@@ -1,7 +1,10 @@
 """Builds a process's context from its settings; the one place that reads the wall clock."""
 
+import importlib
+import pkgutil
 from datetime import UTC, datetime
 
+import tasks
 from gateway.client import StripeGateway
 from gateway.ratelimit import LIVE_PER_SECOND, TEST_PER_SECOND, RateLimiter
 from models.database import Database, PoolTerms
@@ -29,6 +32,12 @@ def build_context(settings: Settings, name: str, pool: PoolTerms | None = None) 
         bell=CeleryBell(settings.redis_url),
         wall=wall_now,
     )
+
+
+def load_use_cases() -> None:
+    """Import every use case, so that Celery knows each task by its name: any of them may be rung for."""
+    for module in pkgutil.iter_modules(tasks.__path__, "tasks."):
+        importlib.import_module(module.name)
 
 
 def wall_now() -> datetime:

@@ -55,11 +55,7 @@ class Context:
         Raises NotFound for an unknown organization.
         """
         with self.database.tenant(organization_id) as session:
-            organization = session.get(Organization, organization_id)
-            if organization is None:
-                raise NotFound("no such organization")
-            now = now_for(session, organization, self.wall())
-            unit = TenantUnit(session=session, now=now, settings=self.settings, organization=organization)
+            unit = self._unit(session, organization_id)
             yield unit
         self._ring(unit)
 
@@ -70,14 +66,17 @@ class Context:
         For previews: the same code as the real thing, and nothing is written or rung.
         """
         with self.database.tenant(organization_id) as session:
-            organization = session.get(Organization, organization_id)
-            if organization is None:
-                raise NotFound("no such organization")
-            now = now_for(session, organization, self.wall())
-            yield TenantUnit(session=session, now=now, settings=self.settings, organization=organization)
+            yield self._unit(session, organization_id)
             session.flush()
             session.expunge_all()
             session.rollback()
+
+    def _unit(self, session: Session, organization_id: UUID) -> "TenantUnit":
+        organization = session.get(Organization, organization_id)
+        if organization is None:
+            raise NotFound("no such organization")
+        now = now_for(session, organization, self.wall())
+        return TenantUnit(session=session, now=now, settings=self.settings, organization=organization)
 
     def _ring(self, unit: "Unit") -> None:
         """After the commit: a worker that came earlier would not find the rows."""

@@ -1,15 +1,12 @@
 """The Celery application of workers, beat and Flower: `celery -A worker.app worker|beat|flower`."""
 
-import importlib
 import logging
 import os
-import pkgutil
 from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_process_init
 
-import tasks
-from tasks.composition import build_context
+from tasks.composition import build_context, load_use_cases
 from tasks.queue import bind, celery
 from tasks.queue_settings import configure
 from tasks.settings import Settings
@@ -18,8 +15,7 @@ from worker.timetable import timetable
 settings = Settings.from_environ(os.environ)
 configure(celery, settings.redis_url)
 celery.conf.beat_schedule = timetable()
-for module in pkgutil.iter_modules(tasks.__path__, "tasks."):
-    importlib.import_module(module.name)
+load_use_cases()
 
 app = celery
 

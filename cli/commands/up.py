@@ -14,7 +14,7 @@ def command(empty: bool) -> None:
     Uses the state in ./var; when the demo never ran there, runs it first. DATABASE_URL, REDIS_URL and
     STRIPE_API_KEY, when set, are used instead of the embedded parts.
     """
-    from cli.context import opened, remember, state_dir  # noqa: PLC0415
+    from cli.context import opened, state_dir  # noqa: PLC0415
     from cli.demo.run import FINISHED, run_demo  # noqa: PLC0415
     from cli.local.stack import LocalStack  # noqa: PLC0415
     from cli.preparing import prepare  # noqa: PLC0415
@@ -26,7 +26,6 @@ def command(empty: bool) -> None:
         sys.exit(run_demo(events=100_000, keep=True))
 
     def after_start(stack: LocalStack) -> None:
-        remember(stack.state_dir, stack.environment)
         with opened({**os.environ, **stack.environment}) as context:
             prepare(context, stack.environment)
 

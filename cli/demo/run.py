@@ -9,7 +9,7 @@ from contextlib import suppress
 from rich.console import Console
 from rich.markup import escape
 
-from cli.context import opened, remember, state_dir
+from cli.context import opened, state_dir
 from cli.demo.api import Api, ApiRefusal, patiently
 from cli.demo.cast import CAST, PRODUCT
 from cli.demo.facts import Facts, gather, unhandled_rows
@@ -54,7 +54,6 @@ def run_demo(*, events: int, keep: bool, environ: Mapping[str, str] = os.environ
     try:
         with stack:
             stack.wait_ready(_START_PATIENCE_S)
-            remember(stack.state_dir, stack.environment)
             _since(console, began_s, "everything is up")
             with opened({**environ, **stack.environment}) as context:
                 holds = _quarter(console, context, stack, events)

@@ -209,10 +209,12 @@ def _billing_paths(rows: Rows) -> list[AccessPath]:
         NOW,
     )
     return [
-        AccessPath("billing: take the usage", "organization", lambda s: usage_billing.take(s, window, line)),
+        AccessPath(
+            "billing: take the usage", "organization", lambda s: usage_billing.take(s, window, [line])
+        ),
         AccessPath("billing: add it up", "organization", lambda s: usage_billing.totals(s, window)),
         AccessPath(
-            "billing: what was billed", "organization", lambda s: usage_billing.billed(s, window, line)
+            "billing: what was billed", "organization", lambda s: usage_billing.billed(s, window, line, None)
         ),
         AccessPath(
             "billing: what came late",

@@ -101,7 +101,11 @@ class PlanPrice(Base):
 
 
 class Meter(Base):
-    """What a product counts: the metric name in usage events and how they add up."""
+    """What a product counts: the metric name in usage events, which of them, and how they add up.
+
+    `filters` (property -> allowed values) say which events count, `group_by` (property names) by what
+    its prices and rollups tell them apart. All of it is for ever: what a meter counts never changes.
+    """
 
     __tablename__ = "meters"
     __table_args__ = (UniqueConstraint("product_id", "code"), {"schema": CATALOG})
@@ -113,10 +117,12 @@ class Meter(Base):
     aggregation: Mapped[str]
     # The event property that `unique` counts; unused by the other aggregations.
     unique_property: Mapped[str | None]
+    filters: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    group_by: Mapped[list[Any]] = mapped_column(default=list, server_default=text("'[]'"))
 
 
 class PlanCharge(Base):
-    """Plan x meter x currency -> how a quantity becomes money (`billing.rating.ChargeTerms`)."""
+    """Plan x meter x currency -> how a quantity becomes money (`billing.groups.GroupedTerms`)."""
 
     __tablename__ = "plan_charges"
     __table_args__ = (UniqueConstraint("plan_id", "meter_id", "currency"), {"schema": CATALOG})

@@ -1,17 +1,19 @@
 """What an explanation reads: a line with its surroundings, and the usage records that it cites."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from models.catalog import Meter, Product
 from models.invoices import Invoice, InvoiceLine
+from models.metering_sql import passes
 from models.usage import UsageRecord
 
 _ROWS_PER_FETCH = 5_000
@@ -102,11 +104,14 @@ def count_events(session: Session, line: InvoiceLine) -> int:
 def rated_facts(
     session: Session, line: InvoiceLine, line_ids: Sequence[UUID], unique_property: str | None
 ) -> Iterator[tuple[Decimal, datetime, str, str | None]]:
-    """(quantity, instant, event id, value of the unique property) of what these lines of one period cite."""
+    """What these lines of one period cite and count.
+
+    Returns: (quantity, instant, event id, value of the unique property) of each event.
+    """
     unique_value = UsageRecord.properties[unique_property or ""].astext.label("unique_value")
     rows = session.execute(
         select(UsageRecord.quantity, UsageRecord.occurred_at, UsageRecord.event_id, unique_value)
-        .where(*_cited_by(line, line_ids))
+        .where(*_cited_by(line, line_ids), *_that_count(line))
         .execution_options(yield_per=_ROWS_PER_FETCH)
     )
     for row in rows:
@@ -116,7 +121,7 @@ def rated_facts(
 def daily_facts(
     session: Session, line: InvoiceLine, line_ids: Sequence[UUID], reduction: str
 ) -> Sequence[tuple[Decimal, datetime]]:
-    """One (quantity, last instant) for each day of what these lines cite: a large line stays in Postgres.
+    """One (quantity, last instant) for each day of what these lines count: a large line stays in Postgres.
 
     Args: `reduction` is sum, count, max or min: what can be reduced in parts.
     """
@@ -128,7 +133,7 @@ def daily_facts(
     }
     rows = session.execute(
         select(parts[reduction].label("quantity"), func.max(UsageRecord.occurred_at).label("at"))
-        .where(*_cited_by(line, line_ids))
+        .where(*_cited_by(line, line_ids), *_that_count(line))
         .group_by(func.date_trunc("day", UsageRecord.occurred_at))
     )
     return [(Decimal(row.quantity), row.at) for row in rows]
@@ -160,3 +165,12 @@ def _cited_by(line: InvoiceLine, line_ids: Sequence[UUID]) -> tuple[ColumnElemen
         UsageRecord.occurred_at < line.period_end_at,
         UsageRecord.invoice_line_id.in_(line_ids),
     )
+
+
+def _that_count(line: InvoiceLine) -> tuple[ColumnElement[bool], ...]:
+    """Those that pass the filters by which the line was counted."""
+    filters = line.explanation.get("filters")
+    if not filters:
+        return ()
+    passing = text(passes("tenant.usage_records.properties", "CAST(:filters AS jsonb)"))
+    return (cast("ColumnElement[bool]", passing.bindparams(filters=json.dumps(filters))),)

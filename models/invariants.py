@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from billing.dunning import Decline, DunningPolicy, is_hard
 from models.invoice_hash import changed_invoices
+from models.metering_sql import group_number
 
 # A broken database may breach once per row: enough to see what is wrong, not all of it.
 _MOST_PER_INVARIANT = 200
@@ -77,11 +78,16 @@ def _breaches(session: Session, name: str, query: str, values: dict[str, Any]) -
 # I1: each usage record in exactly one line, or waiting, or quarantined with a reason. The table's
 # constraints hold the shape of each state; here: that the line exists and is the right one, that no
 # record waits for an invoice that has gone, and that a line still has the records that it was rated from.
-_USAGE = """
+_RECORDS_NUMBER = group_number("r.properties", "l.explanation -> 'groups'")
+# No index for the rest, which the line writes as null.
+_RECORDS_GROUP = f"""
+    coalesce(l.explanation -> 'groups' -> CAST(nullif({_RECORDS_NUMBER}, 0) - 1 AS integer), 'null')
+"""
+_USAGE = f"""
     SELECT r.organization_id, r.event_id AS subject,
            'usage event ' || r.event_id || CASE WHEN l.id IS NULL
                THEN ' is rated by a line that does not exist'
-               ELSE ' is rated by a line of another item, meter or period' END AS detail
+               ELSE ' is rated by a line of another item, meter, group or period' END AS detail
     FROM tenant.usage_records r
     LEFT JOIN tenant.invoice_lines l ON l.organization_id = r.organization_id AND l.id = r.invoice_line_id
     WHERE r.state = 'rated' AND (
@@ -89,7 +95,8 @@ _USAGE = """
         OR l.kind NOT IN ('usage', 'adjustment')
         OR (l.subscription_id, l.item_id, l.meter_id)
            IS DISTINCT FROM (r.subscription_id, r.item_id, r.meter_id)
-        OR r.occurred_at < l.period_start_at OR r.occurred_at >= l.period_end_at)
+        OR r.occurred_at < l.period_start_at OR r.occurred_at >= l.period_end_at
+        OR (l.explanation ? 'groups' AND {_RECORDS_GROUP} IS DISTINCT FROM l.explanation -> 'group'))
     UNION ALL
     SELECT r.organization_id, r.event_id,
            'usage event ' || r.event_id || CASE WHEN r.subscription_id IS NULL

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from billing.errors import InvalidTerms
+from billing.groups import GroupedTerms
 from billing.money import Money, format_money
 from tasks.catalog_spec import (
     BundleSpec,
@@ -137,7 +138,7 @@ def _meter_changes(stored: CatalogSpec, after: CatalogSpec) -> Iterator[Change]:
     for product in after.products.values():
         old = stored.products[product.code].meters if product.code in stored.products else {}
         for code, meter in product.meters.items():
-            for name in ("aggregation", "unique_property"):
+            for name in ("aggregation", "unique_property", "filters", "group_by"):
                 if code in old and getattr(old[code], name) != getattr(meter, name):
                     raise InvalidTerms(
                         "what a meter counts never changes: add another meter",
@@ -220,8 +221,13 @@ def _charge_details(old: PlanSpec, new: PlanSpec) -> Iterator[str]:
         before, now = old.charges.get(key), new.charges.get(key)
         # A charge that comes with its currency meets no subscriber.
         if before != now and (before is not None or key[1] in sold):
-            texts = ("none" if terms is None else _terms(terms_record(terms)) for terms in (before, now))
+            texts = ("none" if terms is None else _grouped_terms(terms) for terms in (before, now))
             yield f"charge {key[0]} in {key[1]}: {' -> '.join(texts)}"
+
+
+def _grouped_terms(terms: GroupedTerms) -> str:
+    groups = (f"; {group.name}: {_terms(terms_record(group.terms))}" for group in terms.groups)
+    return "".join([_terms(terms_record(terms.rest)), *groups])
 
 
 def _terms(record: Mapping[str, object]) -> str:

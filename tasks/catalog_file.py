@@ -11,8 +11,8 @@ import msgspec
 from billing.currencies import charge_step, is_currency
 from billing.errors import InvalidTerms
 from billing.exact import exact_number
+from billing.groups import GroupedTerms, check_names, match_record, read_match
 from billing.money import Money
-from billing.terms import ChargeTerms
 from tasks.catalog_spec import (
     BundleFile,
     BundleSpec,
@@ -22,6 +22,7 @@ from tasks.catalog_spec import (
     Limit,
     LimitName,
     MemberFile,
+    MeterSpec,
     PlanFile,
     PlanSpec,
     PriceKey,
@@ -101,7 +102,7 @@ class _Reading:
         if len(set(plan.features)) < len(plan.features):
             raise InvalidTerms("names a feature twice", field=f"{place}.features")
         prices = self._prices(plan.prices, f"{place}.prices")
-        meters = {meter.code for meter in product.meters}
+        meters = {meter.code: meter for meter in product.meters}
         return PlanSpec(
             product=product.code,
             tier=tier[0],
@@ -171,12 +172,10 @@ class _Reading:
 
 
 def _product(product: ProductFile, place: str) -> ProductSpec:
-    meters = _by_code(((meter.code, meter) for meter in product.meters), f"{place}.meters")
-    for code, meter in meters.items():
-        if (meter.aggregation == "unique") != (meter.unique_property is not None):
-            raise InvalidTerms(
-                "unique_property goes with the aggregation unique", field=f"{place}.meters.{code}"
-            )
+    meters = {
+        code: _meter(meter, f"{place}.meters.{code}")
+        for code, meter in _by_code(((each.code, each) for each in product.meters), f"{place}.meters").items()
+    }
     return ProductSpec(
         code=product.code,
         name=product.name,
@@ -189,6 +188,15 @@ def _product(product: ProductFile, place: str) -> ProductSpec:
         features=tuple(product.features),
         meters=meters,
     )
+
+
+def _meter(meter: MeterSpec, place: str) -> MeterSpec:
+    if (meter.aggregation == "unique") != (meter.unique_property is not None):
+        raise InvalidTerms("unique_property goes with the aggregation unique", field=place)
+    if len(set(meter.group_by)) < len(meter.group_by):
+        raise InvalidTerms("names a property twice", field=f"{place}.group_by")
+    filters = match_record(read_match(meter.filters, field=f"{place}.filters"))
+    return msgspec.structs.replace(meter, filters=dict(filters), group_by=sorted(meter.group_by))
 
 
 def _limit(name: str, most: object, place: str) -> int:
@@ -206,9 +214,9 @@ def _amount(amount: object, currency: str, place: str) -> int:
 
 
 def _charges(
-    plan: PlanFile, meters: set[str], currencies: set[str], place: str
-) -> dict[ChargeKey, ChargeTerms]:
-    charges: dict[ChargeKey, ChargeTerms] = {}
+    plan: PlanFile, meters: Mapping[str, MeterSpec], currencies: set[str], place: str
+) -> dict[ChargeKey, GroupedTerms]:
+    charges: dict[ChargeKey, GroupedTerms] = {}
     for meter, per_currency in plan.charges.items():
         here = f"{place}.{meter}"
         if meter not in meters:
@@ -216,15 +224,17 @@ def _charges(
         if set(per_currency) != currencies:
             odd = min(set(per_currency) ^ currencies)
             raise InvalidTerms("a charge and a price go together in each currency", field=f"{here}.{odd}")
-        for currency, terms in per_currency.items():
-            charges[meter, currency] = _terms(currency, terms, f"{here}.{currency}")
+        for currency, record in per_currency.items():
+            terms = _terms(currency, record, f"{here}.{currency}")
+            check_names(terms.names, meters[meter].group_by, field=f"{here}.{currency}.groups")
+            charges[meter, currency] = terms
     return charges
 
 
-def _terms(currency: str, record: Mapping[str, object], place: str) -> ChargeTerms:
+def _terms(currency: str, record: Mapping[str, object], place: str) -> GroupedTerms:
     if "currency" in record:
         raise InvalidTerms("is the table's name", field=f"{place}.currency")
     try:
-        return ChargeTerms.from_record({"currency": currency, **record})
+        return GroupedTerms.from_record({"currency": currency, **record})
     except InvalidTerms as error:
         raise InvalidTerms(str(error), field=f"{place}.{error.field}") from error

@@ -9,16 +9,19 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from billing.metering import Aggregation
-from billing.terms import ChargeTerms
+from billing.groups import GroupedTerms
+from billing.metering import MAX_PROPERTY_KEY, Aggregation
 
 Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
+PropertyName = Annotated[str, Meta(min_length=1, max_length=MAX_PROPERTY_KEY)]
 Words = Annotated[str, Meta(max_length=2000)]
 # What a product asks for by name, and how much of it a plan gives; a limit that is absent is unlimited.
 Features = Annotated[list[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]], Meta(max_length=200)]
 LimitName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Limit = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+GroupBy = Annotated[list[PropertyName], Meta(max_length=10)]
 
 PriceKey = tuple[str, str]
 ChargeKey = tuple[str, str]
@@ -41,11 +44,15 @@ class TaxRateSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class MeterSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`filters` as `billing.groups.match_record` writes them."""
+
     code: Code
     name: Name
     unit: Name
     aggregation: Aggregation
     unique_property: Name | None = None
+    filters: dict[str, object] = {}
+    group_by: GroupBy = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,7 @@ class PlanSpec:
     standalone: bool = True
     in_bundles: bool = True
     prices: Mapping[PriceKey, int]
-    charges: Mapping[ChargeKey, ChargeTerms]
+    charges: Mapping[ChargeKey, GroupedTerms]
 
     @property
     def code(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 from billing.exact import exact_text
+from billing.groups import GroupedTerms, Match, match_record
 from billing.metering import Aggregation
 from billing.terms import ChargeTerms
 from models import catalog_state
@@ -37,6 +38,8 @@ def stored(session: Session) -> CatalogSpec:
             unit=meter.unit,
             aggregation=Aggregation(meter.aggregation),
             unique_property=meter.unique_property,
+            filters=dict(meter.filters),
+            group_by=list(meter.group_by),
         )
     return CatalogSpec(
         tiers={
@@ -88,7 +91,7 @@ def _plan(row: CurrentPlan) -> PlanSpec:
         in_bundles=plan.available_in_bundles,
         prices={(price.currency, price.interval): price.amount_minor for price in row.prices},
         charges={
-            (meter.code, charge.currency): ChargeTerms.from_record(charge.terms)
+            (meter.code, charge.currency): GroupedTerms.from_record(charge.terms)
             for meter, charge in row.charges
         },
     )
@@ -146,6 +149,10 @@ def _product_lines(product: ProductSpec) -> Iterator[str]:
         yield from _pairs(aggregation=meter.aggregation.value)
         if meter.unique_property is not None:
             yield from _pairs(unique_property=meter.unique_property)
+        if meter.filters:
+            yield from _pairs(filters=meter.filters)
+        if meter.group_by:
+            yield from _pairs(group_by=meter.group_by)
         yield ""
 
 
@@ -164,9 +171,14 @@ def _plan_lines(plan: PlanSpec) -> Iterator[str]:
     yield from _price_lines(plan.prices)
     yield ""
     for (meter, currency), terms in sorted(plan.charges.items()):
-        yield f"[{here}.charges.{_key(meter)}.{currency}]"
-        yield from _pairs(**terms_record(terms))
+        charge = f"{here}.charges.{_key(meter)}.{currency}"
+        yield f"[{charge}]"
+        yield from _pairs(**terms_record(terms.rest))
         yield ""
+        for group in terms.groups:
+            yield f"[[{charge}.groups]]"
+            yield from _pairs(match=_short(group.match), **terms_record(group.terms))
+            yield ""
 
 
 def _bundle_lines(bundle: BundleSpec) -> Iterator[str]:
@@ -190,6 +202,11 @@ def _price_lines(prices: Mapping[tuple[str, str], int]) -> Iterator[str]:
     for currency in sorted({currency for currency, _ in prices}):
         own = {interval: prices[currency, interval] for each, interval in prices if each == currency}
         yield f"prices.{currency} = {_value(own)}"
+
+
+def _short(match: Match) -> dict[str, object]:
+    """A match as a person writes it: one value by itself, several as a list."""
+    return {name: values[0] if len(values) == 1 else values for name, values in match_record(match).items()}
 
 
 def terms_record(terms: ChargeTerms) -> dict[str, object]:

@@ -81,6 +81,8 @@ def _meter(session: Session, change: Change, _now: datetime) -> None:
         unit=spec.unit,
         aggregation=spec.aggregation.value,
         unique_property=spec.unique_property,
+        filters=spec.filters,
+        group_by=spec.group_by,
     )
 
 

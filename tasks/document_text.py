@@ -230,8 +230,9 @@ def _usage(entry: DocumentLine) -> dict[str, Any]:
     quantity = quantity_text(exact_number(rating["quantity"]), currency)
     events = line.explanation.get("facts")
     counted = f" from {_counted(events, 'event', currency)}" if events is not None else ""
+    group = line.explanation.get("group_name")
     return {
-        "title": f"{entry.product.name}: {meter.name.lower()}",
+        "title": f"{entry.product.name}: {meter.name.lower()}{f', {group}' if group else ''}",
         "note": f"{_span(line.period_start_at, line.period_end_at)}, {quantity}{counted}",
         "steps": [_step(step, currency) for step in rating["steps"]],
         "amount": money_text(rating["amount_minor"], currency),

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from billing.errors import Conflict, InvalidTerms, InvalidUsage, NotFound
 from billing.exact import exact_number, exact_text
-from billing.metering import Aggregation, UsageFact, aggregate, parse_instant
+from billing.groups import Match, read_match
+from billing.metering import Aggregation, UsageFact, aggregate, matches, parse_instant
 from billing.money import Money, format_money, round_half_away
 from billing.periods import Period
 from billing.rating import ChargeTerms, rate
@@ -134,6 +135,9 @@ def _quantity(rows: LineRows, rating: Mapping[str, Any]) -> dict[str, Any]:
         "unit": meter.unit if meter else None,
         "aggregation": rows.line.explanation.get("aggregation") if meter else None,
         "facts": rows.line.explanation.get("facts"),
+        "excluded": rows.line.explanation.get("excluded", 0),
+        "filters": rows.line.explanation.get("filters") or {},
+        "group": rows.line.explanation.get("group"),
     }
 
 
@@ -177,19 +181,21 @@ def _events(
     # One more than asked for tells whether there is a next page.
     found = explaining.cited_events(session, rows.line, after, page_size + 1)
     shown = found[:page_size]
+    filters = read_match(rows.line.explanation.get("filters") or {}, field="filters")
     return {
-        "items": [_event_record(event) for event in shown],
+        "items": [_event_record(event, filters) for event in shown],
         "next": _cursor(shown[-1]) if len(found) > page_size else None,
         "total": explaining.count_events(session, rows.line),
     }
 
 
-def _event_record(event: CitedEvent) -> dict[str, Any]:
+def _event_record(event: CitedEvent, filters: Match) -> dict[str, Any]:
     return {
         "event_id": event.event_id,
         "occurred_at": _instant(event.occurred_at),
         "quantity": _exact(event.quantity),
         "properties": event.properties or {},
+        "counts": matches(event.properties or {}, filters),
         "batch_id": str(event.batch_id),
     }
 

@@ -49,7 +49,11 @@ def _price(told: Mapping[str, Any]) -> str:
 def _quantity(told: Mapping[str, Any]) -> str:
     quantity = told["quantity"]
     unit = f" {quantity['unit']}" if quantity["unit"] else ""
-    source = f": {quantity['aggregation']} of {quantity['facts']} events" if quantity["aggregation"] else ""
+    source = ""
+    if quantity["aggregation"]:
+        source = f": {quantity['aggregation']} of {quantity['facts'] - quantity['excluded']} events"
+    if quantity["excluded"]:
+        source += f" ({quantity['excluded']} more do not pass the meter's filters)"
     return f"{_grouped(quantity['value'])}{unit}{source}"
 
 
@@ -114,7 +118,8 @@ def _events(told: Mapping[str, Any]) -> Iterator[str]:
     events = told["events"]
     label = "events"
     for event in events["items"]:
-        yield _row(label, f"{event['occurred_at']}  {event['quantity']:>8}  {event['event_id']}")
+        mark = "" if event["counts"] else "  (not counted)"
+        yield _row(label, f"{event['occurred_at']}  {event['quantity']:>8}  {event['event_id']}{mark}")
         label = ""
     if events["next"]:
         yield _row(label, f"(a page of {events['total']} in all)")

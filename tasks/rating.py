@@ -1,22 +1,25 @@
 """The lines of an invoice: recurring charges in advance, usage in arrears, late usage as adjustments."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from billing.allowances import terms_over
 from billing.exact import exact_text
+from billing.groups import GroupedTerms, read_match
 from billing.invoicing import DraftLine, InvoiceDraft, LineKind
 from billing.keys import line_id, line_key
 from billing.metering import Aggregation, UsageFact, aggregate
 from billing.money import Money
 from billing.periods import Period
-from billing.rating import ChargeTerms, Rating, rate
+from billing.rating import Rating
+from billing.usage import Counted, Holding, MeterRules, RatedGroup, held_share, rate_groups
 from models import billing_queries, change_queries, usage_billing
 from models.billing_queries import BilledItem, MeteredCharge
+from models.catalog import Meter
 from models.invoices import Invoice
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.usage_billing import UsageWindow
@@ -122,42 +125,58 @@ def trial_lines(unit: TenantUnit, subscription: ProductSubscription, period: Per
 def usage_lines(
     unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice, period: Period
 ) -> list[RatedLine]:
-    """Rate the waiting usage of `period`; each record is taken by its line. No record, no line."""
+    """Rate the waiting usage of `period`; each record is taken by the line of its group.
+
+    No record, no line: but for a group that costs something all the same, as a minimum does.
+    """
     lines = []
     for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id):
         for metered in billing_queries.metered_charges(unit.session, billed.plan.id, subscription.currency):
-            line = _usage_line(unit, invoice, _Metered(subscription, billed, metered, period))
-            if line is not None:
-                lines.append(line)
+            lines += _usage_lines(unit, invoice, Metered(subscription, billed, metered, period))
     return lines
 
 
 def late_lines(unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice) -> list[RatedLine]:
     """Adjustments for usage that came after its period was invoiced.
 
-    Each is the whole period rated again, less what its lines charged: exact for every charge model,
-    and priced at the plan version that the item had then.
+    Each is the group's whole period rated again, less what its lines charged: exact for every charge
+    model, and priced at the plan version that the item had then.
     """
     items = {
         billed.item.id: billed
         for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
     }
     lines = []
-    for group in usage_billing.late_groups(unit.session, unit.organization.id, subscription.id):
-        billed = items[group.item_id]
+    for late in usage_billing.late_groups(unit.session, unit.organization.id, subscription.id):
+        billed = items[late.item_id]
         charges = billing_queries.metered_charges(unit.session, billed.plan.id, subscription.currency)
-        metered = next(charge for charge in charges if charge.meter.id == group.meter_id)
-        period = Period(group.period_start_at, group.period_end_at)
-        lines.append(_late_line(unit, invoice, _Metered(subscription, billed, metered, period)))
+        metered = next(charge for charge in charges if charge.meter.id == late.meter_id)
+        period = Period(late.period_start_at, late.period_end_at)
+        lines += _late_lines(unit, invoice, Metered(subscription, billed, metered, period))
     return lines
 
 
 @dataclass(frozen=True, slots=True)
-class _Metered:
+class Metered:
+    """One meter of one item in one period: which records it has, and by which price."""
+
     subscription: ProductSubscription
     billed: BilledItem
     metered: MeteredCharge
     period: Period
+
+    @property
+    def meter(self) -> Meter:
+        return self.metered.meter
+
+    @property
+    def rules(self) -> MeterRules:
+        filters = read_match(self.meter.filters, field="filters")
+        return MeterRules(Aggregation(self.meter.aggregation), filters)
+
+    @property
+    def monthly(self) -> GroupedTerms:
+        return GroupedTerms.from_record(self.metered.charge.terms)
 
     @property
     def window(self) -> UsageWindow:
@@ -165,117 +184,134 @@ class _Metered:
             self.subscription.organization_id,
             self.subscription.id,
             self.billed.item.id,
-            self.metered.meter.id,
+            self.meter.id,
             self.period.start,
             self.period.end,
+            filters=self.meter.filters,
+            matches=self.monthly.matches,
         )
 
     @property
-    def terms(self) -> ChargeTerms:
-        """The price that counts; usage inside a trial is metered, shown, and free."""
-        if self.in_trial:
-            return ChargeTerms.from_record({"model": "per_unit", "currency": self.subscription.currency})
-        monthly = ChargeTerms.from_record(self.metered.charge.terms)
-        terms = terms_over(monthly, self.subscription.interval, self.metered.meter.aggregation)
-        return terms if self.share == 1 else terms.scaled(self.share)
+    def holding(self) -> Holding:
+        """A period that ends early with its subscription is whole: nobody held another plan in it."""
+        item = self.billed.item
+        share = held_share(self.period, item.started_at, item.ended_at)
+        return Holding(self.subscription.interval, share, self.in_trial)
 
     @property
-    def share(self) -> Fraction:
-        """The part of the period in which the plan was held: a change in mid-period splits the allowance.
-
-        A period that ends early with its subscription is whole: nobody held another plan in it.
-        """
-        if self.period.seconds == 0:
-            return Fraction(1)
-        held_from = max(self.billed.item.started_at, self.period.start)
-        held_until = min(self.billed.item.ended_at or self.period.end, self.period.end)
-        return Period(held_from, held_until).seconds / self.period.seconds
+    def price(self) -> GroupedTerms:
+        """The price that counts; usage inside a trial is metered, shown, and free."""
+        return self.holding.price(self.monthly, self.rules.aggregation)
 
     @property
     def in_trial(self) -> bool:
         trial_end_at = self.subscription.trial_end_at
         return trial_end_at is not None and self.period.end <= trial_end_at
 
-    def key(self, kind: str) -> str:
-        return line_key(kind, self.billed.item.id, self.metered.meter.code, self.period.start)
+    def key(self, kind: str, number: int) -> str:
+        """The rest has the plain key, so that a price with groups and one without name it alike."""
+        match = self.monthly.match_of(number)
+        group = [] if match is None else [json.dumps(match, sort_keys=True, separators=(",", ":"))]
+        return line_key(kind, self.billed.item.id, self.meter.code, self.period.start, *group)
+
+    def described(self, words: str, number: int) -> str:
+        group = self.monthly.name_of(number)
+        return f"{self.billed.product.name}: {words}{f', {group}' if group else ''}"
 
 
-def _usage_line(unit: TenantUnit, invoice: Invoice, usage: _Metered) -> RatedLine | None:
-    key = usage.key("usage")
-    if not usage_billing.take(unit.session, usage.window, line_id(unit.organization.id, invoice.id, key)):
-        return None
-    count, quantity = _quantity(unit, usage)
-    rating = rate(quantity, usage.terms)
+def _usage_lines(unit: TenantUnit, invoice: Invoice, usage: Metered) -> list[RatedLine]:
+    if not usage.holding.share:
+        return []
+    keys = {number: usage.key("usage", number) for number in usage.monthly.numbers}
+    took = usage_billing.take(unit.session, usage.window, _line_ids(unit, invoice, keys))
+    if not usage.period.seconds and not took:
+        return []
+    rated = rate_groups(usage.price, _counted(unit, usage))
+    return [_usage_line(usage, keys[group.number], group) for group in rated]
+
+
+def _usage_line(usage: Metered, key: str, group: RatedGroup) -> RatedLine:
     suffix = " (free trial)" if usage.in_trial else ""
-    return RatedLine(
-        DraftLine(
-            key=key,
-            kind=LineKind.usage,
-            description=f"{usage.billed.product.name}: {usage.metered.meter.name}{suffix}",
-            amount=rating.amount,
-            quantity=quantity,
-            unit_price=_single_price(rating),
-            period=usage.period,
-            product=str(usage.billed.product.id),
-            discountable=False,
-            explanation=_usage_record(usage, rating, count),
-        ),
-        usage.billed.item.id,
-        usage.billed.product.id,
-        usage.metered.meter.id,
+    draft = DraftLine(
+        key=key,
+        kind=LineKind.usage,
+        description=f"{usage.described(usage.meter.name, group.number)}{suffix}",
+        amount=group.rating.amount,
+        quantity=group.counted.quantity,
+        unit_price=_single_price(group.rating),
+        period=usage.period,
+        product=str(usage.billed.product.id),
+        discountable=False,
+        explanation=_usage_record(usage, group),
     )
+    return RatedLine(draft, usage.billed.item.id, usage.billed.product.id, usage.meter.id)
 
 
-def _late_line(unit: TenantUnit, invoice: Invoice, usage: _Metered) -> RatedLine:
-    key = usage.key("late")
-    this_id = line_id(unit.organization.id, invoice.id, key)
-    came = usage_billing.take(unit.session, usage.window, this_id)
-    count, quantity = _quantity(unit, usage)
-    billed_minor, line_ids = usage_billing.billed(unit.session, usage.window, this_id)
-    rating = rate(quantity, usage.terms)
-    explanation = _usage_record(usage, rating, count)
-    explanation["adjusts"] = {
-        "period_start": _instant(usage.period.start),
-        "period_end": _instant(usage.period.end),
-        "billed_minor": billed_minor,
-        "line_ids": [str(each) for each in line_ids],
-        "late_events": came,
-    }
-    return RatedLine(
-        DraftLine(
-            key=key,
-            kind=LineKind.adjustment,
-            description=f"{usage.billed.product.name}: late {usage.metered.meter.name.lower()}",
-            amount=rating.amount - Money(billed_minor, usage.subscription.currency),
-            quantity=Fraction(came),
-            unit_price=None,
-            period=usage.period,
-            product=str(usage.billed.product.id),
-            discountable=False,
-            explanation=explanation,
-        ),
-        usage.billed.item.id,
-        usage.billed.product.id,
-        usage.metered.meter.id,
+def _late_lines(unit: TenantUnit, invoice: Invoice, usage: Metered) -> list[RatedLine]:
+    keys = {number: usage.key("late", number) for number in usage.monthly.numbers}
+    came = usage_billing.take(unit.session, usage.window, _line_ids(unit, invoice, keys))
+    rated = {group.number: group for group in rate_groups(usage.price, _counted(unit, usage))}
+    lines = []
+    for number in (number for number in usage.monthly.numbers if number in came):
+        this_id = line_id(unit.organization.id, invoice.id, keys[number])
+        match = usage.monthly.match_of(number)
+        billed_minor, line_ids = usage_billing.billed(unit.session, usage.window, this_id, match)
+        adjusts = {
+            "period_start": _instant(usage.period.start),
+            "period_end": _instant(usage.period.end),
+            "billed_minor": billed_minor,
+            "line_ids": [str(each) for each in line_ids],
+            "late_events": came[number],
+        }
+        lines.append(_late_line(usage, keys[number], rated[number], adjusts))
+    return lines
+
+
+def _late_line(usage: Metered, key: str, group: RatedGroup, adjusts: dict[str, Any]) -> RatedLine:
+    draft = DraftLine(
+        key=key,
+        kind=LineKind.adjustment,
+        description=usage.described(f"late {usage.meter.name.lower()}", group.number),
+        amount=group.rating.amount - Money(adjusts["billed_minor"], usage.subscription.currency),
+        quantity=Fraction(adjusts["late_events"]),
+        unit_price=None,
+        period=usage.period,
+        product=str(usage.billed.product.id),
+        discountable=False,
+        explanation={**_usage_record(usage, group), "adjusts": adjusts},
     )
+    return RatedLine(draft, usage.billed.item.id, usage.billed.product.id, usage.meter.id)
 
 
-def _quantity(unit: TenantUnit, usage: _Metered) -> tuple[int, Fraction]:
-    """How many records, and the quantity that the meter makes of them."""
-    aggregation = Aggregation(usage.metered.meter.aggregation)
-    count, total = usage_billing.totals(unit.session, usage.window)
+def _line_ids(unit: TenantUnit, invoice: Invoice, keys: Mapping[int, str]) -> list[UUID]:
+    """The lines' ids by the numbers of their groups."""
+    return [line_id(unit.organization.id, invoice.id, keys[number]) for number in sorted(keys)]
+
+
+def _counted(unit: TenantUnit, usage: Metered) -> dict[int, Counted]:
+    """What the meter makes of the records that this period's lines have, group by group."""
+    aggregation = usage.rules.aggregation
+    totals = usage_billing.totals(unit.session, usage.window)
     # Postgres adds exactly, and does it without the rows leaving it.
-    if aggregation is Aggregation.sum:
-        return count, _exact(total)
-    if aggregation is Aggregation.count:
-        return count, Fraction(count)
-    rows = usage_billing.facts(unit.session, usage.window, usage.metered.meter.unique_property)
-    facts = (UsageFact(_exact(quantity), at, key, value) for quantity, at, key, value in rows)
-    return count, aggregate(aggregation, facts, usage.period)
-
-
-def _exact(number: Decimal) -> Fraction:
-    return Fraction(number)
+    if aggregation in (Aggregation.sum, Aggregation.count):
+        return {
+            number: Counted(
+                Fraction(total.sum if aggregation is Aggregation.sum else total.counted),
+                total.counted,
+                total.excluded,
+            )
+            for number, total in totals.items()
+        }
+    facts: dict[int, list[UsageFact]] = {}
+    for row in usage_billing.facts(unit.session, usage.window, usage.meter.unique_property):
+        fact = UsageFact(Fraction(row.quantity), row.at, row.event_id, row.unique_value)
+        facts.setdefault(row.group, []).append(fact)
+    return {
+        number: Counted(
+            aggregate(aggregation, facts.get(number, ()), usage.period), total.counted, total.excluded
+        )
+        for number, total in totals.items()
+    }
 
 
 def _single_price(rating: Rating) -> Fraction | None:
@@ -290,17 +326,27 @@ def _plan_record(billed: BilledItem) -> dict[str, Any]:
     return {"plan": {"code": billed.plan.code, "version": billed.plan.version}}
 
 
-def _usage_record(usage: _Metered, rating: Rating, count: int) -> dict[str, Any]:
-    return {
+def _usage_record(usage: Metered, group: RatedGroup) -> dict[str, Any]:
+    """All that the line needs to be explained, and computed again, from its events alone."""
+    record = {
         **_plan_record(usage.billed),
-        "meter": usage.metered.meter.code,
-        "aggregation": usage.metered.meter.aggregation,
-        "terms": usage.terms.to_record(),
-        "rating": rating.to_record(),
-        "facts": count,
+        "meter": usage.meter.code,
+        "aggregation": usage.meter.aggregation,
+        "terms": group.terms.to_record(),
+        "rating": group.rating.to_record(),
+        "facts": group.counted.facts + group.counted.excluded,
         "trial": usage.in_trial,
-        "share": exact_text(usage.share),
+        "share": exact_text(usage.holding.share),
     }
+    if usage.meter.filters:
+        record |= {"filters": usage.meter.filters, "excluded": group.counted.excluded}
+    if usage.monthly.groups:
+        record |= {
+            "group": usage.monthly.match_of(group.number),
+            "group_name": usage.monthly.name_of(group.number),
+            "groups": usage.monthly.matches,
+        }
+    return record
 
 
 def _instant(at: datetime) -> str:

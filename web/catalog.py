@@ -71,6 +71,8 @@ def _plan(listing: PlanListing, currencies: Container[str]) -> shapes.Plan:
                 name=meter.name,
                 unit=meter.unit,
                 aggregation=meter.aggregation,
+                filters=meter.filters,
+                group_by=meter.group_by,
                 currency=charge.currency,
                 terms=charge.terms,
             )

@@ -87,12 +87,18 @@ class Price(Struct, kw_only=True):
 
 
 class UsageCharge(Struct, kw_only=True):
-    """How a metric is charged: `terms` hold unit prices in minor units, as decimal strings."""
+    """How a metric is charged: `terms` hold unit prices in minor units, as decimal strings.
+
+    `filters` say which events count, by their properties. Where `terms` have `groups`, an event is
+    charged by the terms of the first that it matches, and by those outside of them when none does.
+    """
 
     metric: str
     name: str
     unit: str
     aggregation: str
+    filters: dict[str, list[Any]]
+    group_by: list[str]
     currency: str
     terms: dict[str, Any]
 

@@ -255,3 +255,67 @@ def test_the_command_says_what_would_change(
     ]
     assert applied.output == shown.output
     assert again.output == "no changes\n"
+
+
+METER = """
+[[products.meters]]
+code = "tokens"
+name = "Tokens"
+unit = "token"
+aggregation = "sum"
+filters = { "status" = ["ok"], "cached" = [false] }
+group_by = ["model", "region"]
+
+"""
+CHARGES = """
+[products.plans.starter.charges.tokens.{currency}]
+model = "per_unit"
+unit_price = "0.5"
+
+[[products.plans.starter.charges.tokens.{currency}.groups]]
+match = {{ model = ["large", "xl"], region = "eu" }}
+model = "graduated"
+included = "100"
+tiers = [{{ up_to = "1000", unit_price = "2" }}, {{ unit_price = "1" }}]
+"""
+
+
+def with_tokens(context: Context) -> str:
+    """The catalog with a meter for AutoFlow that filters, and a price for it with a group."""
+    charges = "".join(CHARGES.format(currency=currency) for currency in ("USD", "ZAR"))
+    head, product, rest = catalog.export(context).partition('code = "autoflow"')
+    rest = rest.replace("[[products.meters]]", f"{METER}[[products.meters]]", 1)
+    rest = rest.replace("[products.plans.professional]", f"{charges}\n[products.plans.professional]", 1)
+    return head + product + rest
+
+
+def test_meters_with_filters_and_prices_with_groups_come_back_as_they_went(context: Context) -> None:
+    found = catalog.apply(context, with_tokens(context))
+
+    assert told(found)[:2] == [("add", "meter", "autoflow.tokens"), ("version", "plan", "autoflow-starter")]
+    assert found[1].change.details[0] == (
+        "charge tokens in USD: none -> per_unit, unit_price 0.5; model large or xl, region eu: graduated, "
+        "included 100, tiers [{'up_to': '1000', 'unit_price': '2'}, {'unit_price': '1'}]"
+    )
+    exported = catalog.export(context)
+    assert catalog.diff(context, exported) == []
+    assert 'filters = { cached = [false], status = ["ok"] }' in exported
+    assert 'match = { model = ["large", "xl"], region = "eu" }' in exported
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("filters", ('["ok"]', '["ok", "slow"]')),
+        ("group_by", ('["model", "region"]', '["model", "region", "a"]')),
+    ],
+)
+def test_what_a_meter_counts_and_tells_apart_never_changes(
+    context: Context, name: str, change: tuple[str, str]
+) -> None:
+    catalog.apply(context, with_tokens(context))
+    changed = catalog.export(context).replace(*change)
+
+    with pytest.raises(InvalidTerms) as refusal:
+        catalog.apply(context, changed)
+    assert refusal.value.field == f"products.autoflow.meters.tokens.{name}"

@@ -76,6 +76,7 @@ def test_usage_is_explained_tier_by_tier(context: Context, quarter: Quarter) -> 
         "occurred_at": "2026-01-02T12:00:00Z",
         "quantity": "60",
         "properties": {"workflow": "w0"},
+        "counts": True,
         "batch_id": str(quarter.batch_id),
     }
 

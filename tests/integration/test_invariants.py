@@ -94,7 +94,7 @@ FAULTS = {
     ),
     "I1 a record is rated by the line of another period": (
         "UPDATE tenant.usage_records SET occurred_at = '2026-02-15Z' WHERE event_id = 'e1'",
-        "usage event e1 is rated by a line of another item, meter or period",
+        "usage event e1 is rated by a line of another item, meter, group or period",
     ),
     "I1 a record waits although its period is closed": (
         "UPDATE tenant.usage_records SET state = 'waiting', invoice_line_id = NULL WHERE event_id = 'e4'",

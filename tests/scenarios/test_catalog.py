@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from uuid import uuid4
 
-from billing.terms import ChargeTerms
+from billing.groups import GroupedTerms
 from cli.demo.api import Api
 from cli.keys import issue_bound
 from tasks import catalog
@@ -146,7 +146,7 @@ def test_yen_and_dinars_are_billed_in_what_they_can_be_charged_in(world: World) 
     plan = now.plans["autoflow-starter"]
     prices = {("JPY", "month"): 5_000, ("KWD", "month"): 10_500}
     charges = {
-        ("workflow_runs", currency): ChargeTerms.from_record(
+        ("workflow_runs", currency): GroupedTerms.from_record(
             {"model": "per_unit", "currency": currency, "included": "1000", "unit_price": price}
         )
         for currency, price in (("JPY", "0.35"), ("KWD", "3.7"))

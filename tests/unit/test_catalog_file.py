@@ -112,3 +112,42 @@ def test_a_code_stands_there_once() -> None:
         )
 
     assert refused.value.field == "bundles.all"
+
+
+GROUPED = GOOD.replace('aggregation = "sum"', 'aggregation = "sum"\ngroup_by = ["region"]').replace(
+    'KWD = { model = "per_unit", unit_price = "6.1" }',
+    """
+[products.plans.pro.charges.runs.KWD]
+model = "per_unit"
+unit_price = "6.1"
+[[products.plans.pro.charges.runs.KWD.groups]]
+match = { region = ["uk", "eu"] }
+model = "package"
+package_size = "10"
+unit_price = "50"
+""",
+)
+
+
+def test_a_price_may_have_groups_by_what_its_meter_groups_by() -> None:
+    terms = parse(GROUPED).plans["flow-pro"].charges["runs", "KWD"]
+
+    assert [(group.name, group.terms.model, group.terms.currency) for group in terms.groups] == [
+        ("region eu or uk", "package", "KWD")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (('group_by = ["region"]', ""), "products.flow.plans.pro.charges.runs.KWD.groups"),
+        (('["region"]', '["region", "region"]'), "products.flow.meters.runs.group_by"),
+        (('package_size = "10"', ""), "products.flow.plans.pro.charges.runs.KWD.groups.0.package_size"),
+        (("match = ", "matches = "), "products.flow.plans.pro.charges.runs.KWD.groups.0.match"),
+        (('["region"]', '["region"]\nfilters = { status = [] }'), "products.flow.meters.runs.filters.status"),
+    ],
+)
+def test_groups_and_filters_are_refused_by_their_place(change: tuple[str, str], field: str) -> None:
+    with pytest.raises(InvalidTerms) as refusal:
+        parse(GROUPED.replace(*change))
+    assert refusal.value.field == field

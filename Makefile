@@ -1,6 +1,6 @@
 # Every target says what it does: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo up test check verify format lock clean bench-doors bench-indexes
+.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-indexes
 SHELL := /bin/sh
 PACKAGES := billing models gateway tasks worker web cli sandbox migrations benchmarks tests
 RUN := .venv/bin
@@ -37,8 +37,8 @@ check: bootstrap ## Lint, formatting, types, import contracts: what must be clea
 
 verify: check test ## Everything: check, then test
 
-bench-doors: bootstrap ## How many single usage POSTs a second, on durable settings; 1 when one was lost
-	@$(RUN)/python -m benchmarks.doors
+bench-ingest: bootstrap ## Usage from HTTP to records, in batches and singly, beside what Postgres alone can do
+	@$(RUN)/python -m benchmarks.ingest
 
 bench-indexes: bootstrap ## Plans of every day's queries at 1,000,000 subscriptions; 1 when one reads a table whole
 	@$(RUN)/python -m benchmarks.indexes

@@ -53,7 +53,7 @@ _MOST_REMOVED = 1_000
 # A block range holds some thousand rows, of which it knows only the bounds.
 _MOST_RECHECKED = 20_000
 
-Place = Literal["system", "organization", "auditor"]
+Place = Literal["system", "organization", "intake", "auditor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +222,14 @@ def _billing_paths(rows: Rows) -> list[AccessPath]:
             lambda s: usage_billing.late_groups(s, organization, subscription),
         ),
         AccessPath(
-            "billing: late after the end",
-            "organization",
-            lambda s: usage_intake.ended_with_late_usage(s, organization),
+            "usage: late after the end",
+            "intake",
+            lambda s: usage_intake.ended_with_late_usage(s, [organization]),
+        ),
+        AccessPath(
+            "usage: open batches",
+            "intake",
+            lambda s: usage_intake.open_batches(s, [organization], [numbered("invoice", one)], events=1),
         ),
         AccessPath(
             "billing: open invoices", "organization", lambda s: billing_queries.open_invoices(s, organization)
@@ -280,7 +285,7 @@ def findings(app: Database, auditor: Database, rows: Rows) -> Iterator[Finding]:
 
 @contextmanager
 def _session(app: Database, auditor: Database, place: Place, organization_id: UUID) -> Iterator[Session]:
-    opened = {"system": app.system, "auditor": auditor.system}
+    opened = {"system": app.system, "intake": app.intake, "auditor": auditor.system}
     with app.tenant(organization_id) if place == "organization" else opened[place]() as session:
         yield session
 
@@ -290,7 +295,9 @@ def _recorded(session: Session) -> Iterator[list[tuple[str, Any]]]:
     asked: list[tuple[str, Any]] = []
 
     def remember(_connection: object, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
-        asked.append((statement, values))
+        # A setting has no plan.
+        if not statement.startswith("SET "):
+            asked.append((statement, values))
 
     connection = session.connection()
     event.listen(connection, "before_cursor_execute", remember)

@@ -43,7 +43,8 @@ def numbered(kind: str, number: int) -> UUID:
     return UUID(f"0190{_KINDS.index(kind):04x}-0000-7000-8000-{number:012x}")
 
 
-def _sql(kind: str, number: str) -> str:
+def sql_id(kind: str, number: str) -> str:
+    """The same in SQL, of an expression for the number."""
     prefix = f"0190{_KINDS.index(kind):04x}-0000-7000-8000-"
     return f"('{prefix}' || lpad(to_hex({number}), 12, '0'))::uuid"
 
@@ -71,16 +72,18 @@ def _fill_catalog(connection: Connection) -> None:
     plans = PRODUCTS * TIERS * VERSIONS
     product, tier, version = f"n % {PRODUCTS}", f"n / {PRODUCTS} % {TIERS}", f"n / {PRODUCTS * TIERS}"
     shown = {"is_public": "true"}
-    insert(connection, "catalog.products", PRODUCTS, id=_sql("product", "n"), code="'product-' || n", **shown)
-    insert(connection, "catalog.plan_tiers", TIERS, id=_sql("tier", "n"), code="'tier-' || n", rank="n")
-    insert(connection, "catalog.meters", PRODUCTS, id=_sql("meter", "n"), product_id=_sql("product", "n"))
+    insert(
+        connection, "catalog.products", PRODUCTS, id=sql_id("product", "n"), code="'product-' || n", **shown
+    )
+    insert(connection, "catalog.plan_tiers", TIERS, id=sql_id("tier", "n"), code="'tier-' || n", rank="n")
+    insert(connection, "catalog.meters", PRODUCTS, id=sql_id("meter", "n"), product_id=sql_id("product", "n"))
     insert(
         connection,
         "catalog.product_plans",
         plans,
-        id=_sql("plan", "n"),
-        product_id=_sql("product", product),
-        tier_id=_sql("tier", tier),
+        id=sql_id("plan", "n"),
+        product_id=sql_id("product", product),
+        tier_id=sql_id("tier", tier),
         version=f"{version} + 1",
         code=f"'plan-' || {product} || '-' || {tier}",
         available_standalone="true",
@@ -91,8 +94,8 @@ def _fill_catalog(connection: Connection) -> None:
         connection,
         "catalog.plan_prices",
         plans * 6,
-        id=_sql("line", "n"),
-        plan_id=_sql("plan", f"n % {plans}"),
+        id=sql_id("line", "n"),
+        plan_id=sql_id("plan", f"n % {plans}"),
         currency=f"CASE WHEN n / {plans} % 2 = 0 THEN 'USD' ELSE 'ZAR' END",
         interval=f"(ARRAY['month', 'quarter', 'year'])[n / {plans} / 2 + 1]",
     )
@@ -100,28 +103,32 @@ def _fill_catalog(connection: Connection) -> None:
         connection,
         "catalog.plan_charges",
         plans,
-        plan_id=_sql("plan", "n"),
-        meter_id=_sql("meter", product),
+        plan_id=sql_id("plan", "n"),
+        meter_id=sql_id("meter", product),
         currency="'USD'",
     )
-    bundle = {"bundle_id": _sql("invoice", f"n % {BUNDLES}")}
-    insert(connection, "catalog.subscription_bundles", BUNDLES, id=_sql("invoice", "n"), **shown)
+    bundle = {"bundle_id": sql_id("invoice", f"n % {BUNDLES}")}
+    insert(connection, "catalog.subscription_bundles", BUNDLES, id=sql_id("invoice", "n"), **shown)
     insert(connection, "catalog.bundle_prices", BUNDLES, **bundle)
     insert(
-        connection, "catalog.bundle_products", BUNDLES * 3, **bundle, plan_id=_sql("plan", f"{plans} - 1 - n")
+        connection,
+        "catalog.bundle_products",
+        BUNDLES * 3,
+        **bundle,
+        plan_id=sql_id("plan", f"{plans} - 1 - n"),
     )
 
 
 def _fill_tenants(connection: Connection, rows: Rows) -> None:
     organizations, many = rows.organizations, rows.subscriptions
-    of = {"organization_id": _sql("organization", f"n % {organizations}")}
-    of_subscription = {**of, "subscription_id": _sql("subscription", "n"), "item_id": _sql("item", "n")}
-    product = _sql("product", f"n % {PRODUCTS}")
+    of = {"organization_id": sql_id("organization", f"n % {organizations}")}
+    of_subscription = {**of, "subscription_id": sql_id("subscription", "n"), "item_id": sql_id("item", "n")}
+    product = sql_id("product", f"n % {PRODUCTS}")
     insert(
         connection,
         "catalog.organizations",
         organizations,
-        id=_sql("organization", "n"),
+        id=sql_id("organization", "n"),
         slug="'slug-' || n",
         external_id="'external-' || n",
         stripe_customer_id="'cus_' || n",
@@ -131,7 +138,7 @@ def _fill_tenants(connection: Connection, rows: Rows) -> None:
         "tenant.product_subscriptions",
         many,
         **of,
-        id=_sql("subscription", "n"),
+        id=sql_id("subscription", "n"),
         status="CASE WHEN n % 10 = 0 THEN 'cancelled' ELSE 'active' END",
         stripe_subscription_id="'sub_' || n",
         started_at="timestamptz '2026-01-15 12:00Z'",
@@ -144,11 +151,11 @@ def _fill_tenants(connection: Connection, rows: Rows) -> None:
         "tenant.subscription_items",
         many,
         **of,
-        id=_sql("item", "n"),
-        subscription_id=_sql("subscription", "n"),
+        id=sql_id("item", "n"),
+        subscription_id=sql_id("subscription", "n"),
         product_id=product,
-        plan_id=_sql("plan", f"n % {PRODUCTS}"),
-        price_id=_sql("line", f"n % {PRODUCTS}"),
+        plan_id=sql_id("plan", f"n % {PRODUCTS}"),
+        price_id=sql_id("line", f"n % {PRODUCTS}"),
         stripe_item_id="'si_' || n",
         started_at="timestamptz '2026-01-15 12:00Z'",
     )
@@ -167,7 +174,7 @@ def _fill_tenants(connection: Connection, rows: Rows) -> None:
         many,
         **of_subscription,
         product_id=product,
-        meter_id=_sql("meter", f"n % {PRODUCTS}"),
+        meter_id=sql_id("meter", f"n % {PRODUCTS}"),
         event_id="'event-' || n",
         state="'waiting'",
         occurred_at="timestamptz '2026-05-15 12:00Z' + n * interval '5 minutes'",
@@ -184,8 +191,8 @@ def _fill_invoices(connection: Connection, rows: Rows, of: dict[str, str]) -> No
         "tenant.invoices",
         many,
         **of,
-        id=_sql("invoice", "n"),
-        subscription_id=_sql("subscription", "n"),
+        id=sql_id("invoice", "n"),
+        subscription_id=sql_id("subscription", "n"),
         kind="'cycle'",
         status="CASE WHEN n % 50 = 0 THEN 'open' ELSE 'paid' END",
         period_start_at="timestamptz '2026-04-15 12:00Z'",
@@ -201,19 +208,19 @@ def _fill_invoices(connection: Connection, rows: Rows, of: dict[str, str]) -> No
         total_minor="0",
         paid_minor="0",
     )
-    of_invoice = {**of, "invoice_id": _sql("invoice", "n")}
-    of_subscription = {"subscription_id": _sql("subscription", "n")}
-    product = _sql("product", f"n % {PRODUCTS}")
+    of_invoice = {**of, "invoice_id": sql_id("invoice", "n")}
+    of_subscription = {"subscription_id": sql_id("subscription", "n")}
+    product = sql_id("product", f"n % {PRODUCTS}")
     insert(
         connection,
         "tenant.invoice_lines",
         many,
         **of_invoice,
         **of_subscription,
-        id=_sql("line", "n"),
+        id=sql_id("line", "n"),
         product_id=product,
-        meter_id=_sql("meter", f"n % {PRODUCTS}"),
-        item_id=_sql("item", "n"),
+        meter_id=sql_id("meter", f"n % {PRODUCTS}"),
+        item_id=sql_id("item", "n"),
         period_start_at="timestamptz '2026-04-15 12:00Z'",
         key="'usage'",
     )
@@ -223,9 +230,9 @@ def _fill_invoices(connection: Connection, rows: Rows, of: dict[str, str]) -> No
         connection,
         "tenant.dunning_cases",
         many // 50,
-        organization_id=_sql("organization", f"n * 50 % {rows.organizations}"),
-        invoice_id=_sql("invoice", "n * 50"),
-        subscription_id=_sql("subscription", "n * 50"),
+        organization_id=sql_id("organization", f"n * 50 % {rows.organizations}"),
+        invoice_id=sql_id("invoice", "n * 50"),
+        subscription_id=sql_id("subscription", "n * 50"),
     )
 
 
@@ -238,7 +245,7 @@ def _fill_ops(connection: Connection, rows: Rows) -> None:
         many * 2,
         kind="'invoicing.take_over'",
         unique_key="'job-' || n",
-        subject_id=_sql("subscription", f"n % {many}"),
+        subject_id=sql_id("subscription", f"n % {many}"),
         state=f"CASE WHEN n < {many} THEN 'queued' ELSE 'done' END",
         due_at=f"timestamptz '{NOW.isoformat()}' + (n % 10000 - 1) * interval '5 minutes'",
         not_before_at="timestamptz '2026-01-01Z'",
@@ -256,7 +263,7 @@ def _fill_ops(connection: Connection, rows: Rows) -> None:
         connection,
         "ops.usage_inbox",
         many // 5,
-        product_id=_sql("product", f"n % {PRODUCTS}"),
+        product_id=sql_id("product", f"n % {PRODUCTS}"),
         idempotency_key="'key-' || n",
         state="CASE WHEN n % 10000 = 0 THEN 'queued' ELSE 'done' END",
         events="'[]'",
@@ -267,7 +274,7 @@ def _fill_ops(connection: Connection, rows: Rows) -> None:
         "ops.api_keys",
         rows.organizations,
         kind="'organization'",
-        organization_id=_sql("organization", "n"),
+        organization_id=sql_id("organization", "n"),
         key_hash="'hash-' || n",
         scopes="ARRAY['read', 'write']",
     )

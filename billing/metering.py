@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,19 +80,6 @@ class UsageEvent:
     quantity: Decimal
     occurred_at: datetime
     properties: dict[str, object]
-
-    def content_digest(self) -> str:
-        """SHA-256 (hex) of everything but the id: equal digests are the same event, said twice."""
-        content = {
-            "organization": self.organization,
-            "product": self.product,
-            "metric": self.metric,
-            "quantity": format(self.quantity, "f"),
-            "occurred_at": self.occurred_at.astimezone(UTC).isoformat(timespec="microseconds"),
-            "properties": self.properties,
-        }
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 def aggregate(aggregation: Aggregation, facts: Iterable[UsageFact], period: Period) -> Fraction:

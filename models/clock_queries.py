@@ -80,3 +80,11 @@ def due_jobs(session: Session, clock_id: UUID) -> list[tuple[UUID, str]]:
         {"clock_id": clock_id},
     ).all()
     return [(row.id, row.kind) for row in rows]
+
+
+def clocks_of(session: Session, organization_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """The clocks that some organizations live on."""
+    found = select(Organization.test_clock_id).where(
+        Organization.id.in_(organization_ids), Organization.test_clock_id.is_not(None)
+    )
+    return [clock for clock in session.execute(found.distinct()).scalars() if clock is not None]

@@ -90,6 +90,13 @@ class Database:
             enter(session, organization_id)
             yield session
 
+    @contextmanager
+    def intake(self) -> Iterator[Session]:
+        """One transaction that opens usage of any organization: it adds usage records, and little else."""
+        with self.system() as session:
+            session.execute(text("SET LOCAL ROLE dunlin_intake"))
+            yield session
+
     def at_once(self, work: Callable[[Connection], T]) -> T:
         """Do `work` with every statement a transaction of its own: no BEGIN and no COMMIT to wait for.
 

@@ -313,7 +313,15 @@ _WORK = """
 # the references without, kept so that bulk writes stay cheap.
 _FAMILIES = """
     SELECT r.organization_id, r.event_id AS subject,
-           'usage event ' || r.event_id || ' names an item that its organization does not have' AS detail
+           'usage event ' || r.event_id || ' names an organization, a product or a meter that is not there'
+               AS detail
+    FROM tenant.usage_records r
+    LEFT JOIN catalog.organizations o ON o.id = r.organization_id
+    LEFT JOIN catalog.meters m ON m.id = r.meter_id AND m.product_id = r.product_id
+    WHERE o.id IS NULL OR m.id IS NULL
+    UNION ALL
+    SELECT r.organization_id, r.event_id,
+           'usage event ' || r.event_id || ' names an item that its organization does not have'
     FROM tenant.usage_records r
     LEFT JOIN tenant.subscription_items s
            ON (s.organization_id, s.subscription_id, s.id) = (r.organization_id, r.subscription_id, r.item_id)

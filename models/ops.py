@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, mapped_column
@@ -95,7 +95,8 @@ class UsageBatch(Base):
     idempotency_key: Mapped[str | None]
     body_digest: Mapped[str]
     organization_ids: Mapped[list[UUID]] = mapped_column(ARRAY(PG_UUID))
-    events: Mapped[list[Any]]
+    # Kept as it came, and read by Postgres alone.
+    events: Mapped[list[Any]] = mapped_column(JSON, deferred=True)
     accepted: Mapped[int]
     received_at: Mapped[CreatedAt]
     not_before_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

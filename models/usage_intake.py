@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import CursorResult, text
 from sqlalchemy.orm import Session
 
 from models.database import Connection
@@ -77,48 +77,65 @@ def metered_product(connection: Connection, product_id: UUID) -> MeteredProduct:
     return MeteredProduct(rows[0][0], {row[1]: row[2] for row in rows if row[1] is not None})
 
 
+# Statements over many batches: planned for the lists that they get, since a plan for lists of any
+# length takes events and subscriptions to be a handful, and compares each with each.
+_PLAN_EACH = text("SET LOCAL plan_cache_mode = force_custom_plan")
+
 _EVENTS = """
     SELECT b.id AS batch_id, b.product_id, b.received_at, e.*
     FROM ops.usage_inbox b,
-         jsonb_to_recordset(b.events) AS e(
+         json_to_recordset(b.events) AS e(
              index integer, organization_id uuid, event_id text, meter_id uuid, quantity numeric,
-             occurred_at timestamptz, properties jsonb, digest text)
-    WHERE b.id = ANY(:batch_ids) AND e.organization_id = :organization_id
+             occurred_at timestamptz, properties jsonb)
+    WHERE b.id = ANY(:batch_ids)
 """
 
 # Locked while the records are written: a period that closes meanwhile waits, or is seen as closed.
 _HOLD_SUBSCRIPTIONS = text(
-    "SELECT id FROM tenant.product_subscriptions WHERE organization_id = :organization_id "
-    "ORDER BY id FOR SHARE"
+    """
+    SELECT count(*) FROM (
+        SELECT FROM tenant.product_subscriptions WHERE organization_id = ANY(:organization_ids)
+        ORDER BY organization_id, id FOR SHARE
+    ) held
+    """
 )
 
-# The item that bills an event: of the event's product, live at the event's time, and with a price
-# for its meter.
-_ATTRIBUTED = """
-    SELECT i.subscription_id, i.id AS item_id, s.usage_closed_until_at
+# The items that could bill an event of these organizations, each with the meters that it has a price for.
+_BILLING = """
+    SELECT i.organization_id, i.product_id, c.meter_id, i.started_at, i.ended_at,
+           i.subscription_id, i.id AS item_id, s.usage_closed_until_at
     FROM tenant.subscription_items i
     JOIN tenant.product_subscriptions s ON s.organization_id = i.organization_id AND s.id = i.subscription_id
-    JOIN catalog.plan_charges c ON c.plan_id = i.plan_id AND c.meter_id = {event}.meter_id
-         AND c.currency = s.currency
-    WHERE i.organization_id = {event}.organization_id AND i.product_id = {event}.product_id
-      AND s.stripe_subscription_id IS NOT NULL
-      AND i.started_at <= {event}.occurred_at AND ({event}.occurred_at < i.ended_at OR i.ended_at IS NULL)
-    ORDER BY i.started_at DESC, i.id LIMIT 1
+    JOIN catalog.plan_charges c ON c.plan_id = i.plan_id AND c.currency = s.currency
+    WHERE i.organization_id = ANY(:organization_ids) AND s.stripe_subscription_id IS NOT NULL
 """
 
-# Sorted by event id, so that two workers with overlapping batches lock in the same sequence.
+# An event is billed by the item of its product that is live at its time; of several by the newest.
+_BILLS = """
+    {billing}.organization_id = {event}.organization_id AND {billing}.product_id = {event}.product_id
+    AND {billing}.meter_id = {event}.meter_id AND {billing}.started_at <= {event}.occurred_at
+    AND ({event}.occurred_at < {billing}.ended_at OR {billing}.ended_at IS NULL)
+"""
+_NEWEST_FIRST = "a.started_at DESC, a.item_id"
+
+# Sorted by key, so that two workers with overlapping batches lock in the same sequence.
 _INSERT = text(
     f"""
+    WITH events AS MATERIALIZED ({_EVENTS}), billing AS MATERIALIZED ({_BILLING}), attributed AS (
+        SELECT DISTINCT ON (e.batch_id, e.index)
+               e.*, a.subscription_id, a.item_id, a.usage_closed_until_at
+        FROM events e LEFT JOIN billing a ON {_BILLS.format(billing="a", event="e")}
+        ORDER BY e.batch_id, e.index, {_NEWEST_FIRST}
+    )
     INSERT INTO tenant.usage_records (
         organization_id, product_id, event_id, batch_id, batch_index, meter_id, quantity, occurred_at,
-        properties, digest, subscription_id, item_id, late, state, reason, received_at)
-    SELECT e.organization_id, e.product_id, e.event_id, e.batch_id, e.index, e.meter_id, e.quantity,
-           e.occurred_at, e.properties, e.digest, a.subscription_id, a.item_id,
-           coalesce(e.occurred_at < a.usage_closed_until_at, false),
-           CASE WHEN a.item_id IS NULL THEN 'quarantined' ELSE 'waiting' END,
-           CASE WHEN a.item_id IS NULL THEN 'no_subscription' END, e.received_at
-    FROM ({_EVENTS}) e LEFT JOIN LATERAL ({_ATTRIBUTED.format(event="e")}) a ON true
-    ORDER BY e.event_id, e.batch_id, e.index
+        properties, subscription_id, item_id, late, state, reason, received_at)
+    SELECT organization_id, product_id, event_id, batch_id, index, meter_id, quantity, occurred_at,
+           properties, subscription_id, item_id, coalesce(occurred_at < usage_closed_until_at, false),
+           CASE WHEN item_id IS NULL THEN 'quarantined' ELSE 'waiting' END,
+           CASE WHEN item_id IS NULL THEN 'no_subscription' END, received_at
+    FROM attributed
+    ORDER BY organization_id, product_id, event_id, batch_id, index
     ON CONFLICT DO NOTHING
     """
 )
@@ -126,47 +143,51 @@ _INSERT = text(
 # Lateral with a limit: one look by primary key for each event, whatever the planner believes of the
 # table. As a plain join it took the records for the outer side while it had no statistics of them,
 # and read every event of the batch once for each record of the organization.
-_REPEATED = f"""
-    FROM ({_EVENTS}) e
-    CROSS JOIN LATERAL (
-        SELECT k.batch_id, k.batch_index, k.digest FROM tenant.usage_records k
-        WHERE k.organization_id = e.organization_id AND k.product_id = e.product_id
-          AND k.event_id = e.event_id
-        LIMIT 1
-    ) r
-    WHERE (r.batch_id, r.batch_index) <> (e.batch_id, e.index)
-"""
-
-_COUNT_DUPLICATES = text(
+_SORT_OUT_REPEATS = text(
     f"""
-    UPDATE ops.usage_inbox SET duplicates = duplicates + d.count
-    FROM (SELECT e.batch_id, count(*) {_REPEATED} AND r.digest = e.digest GROUP BY 1) d
-    WHERE id = d.batch_id
-    """
-)
-
-_KEEP_CONFLICTS = text(
-    f"""
+    WITH repeated AS MATERIALIZED (
+        SELECT e.*, (r.meter_id, r.quantity, r.occurred_at) = (e.meter_id, e.quantity, e.occurred_at)
+                    AND r.properties IS NOT DISTINCT FROM e.properties AS is_same
+        FROM ({_EVENTS}) e
+        CROSS JOIN LATERAL (
+            SELECT k.batch_id, k.batch_index, k.meter_id, k.quantity, k.occurred_at, k.properties
+            FROM tenant.usage_records k
+            WHERE k.organization_id = e.organization_id AND k.product_id = e.product_id
+              AND k.event_id = e.event_id
+            LIMIT 1
+        ) r
+        WHERE (r.batch_id, r.batch_index) <> (e.batch_id, e.index)
+    ), counted AS (
+        UPDATE ops.usage_inbox SET duplicates = duplicates + d.count
+        FROM (SELECT batch_id, count(*) FROM repeated WHERE is_same GROUP BY 1) d
+        WHERE id = d.batch_id
+    )
     INSERT INTO tenant.usage_conflicts (
         organization_id, id, product_id, event_id, batch_id, batch_index, event, received_at)
-    SELECT e.organization_id, gen_random_uuid(), e.product_id, e.event_id, e.batch_id, e.index,
-           jsonb_build_object('meter_id', e.meter_id, 'quantity', e.quantity::text,
-                              'occurred_at', e.occurred_at, 'properties', e.properties, 'digest', e.digest),
-           e.received_at
-    {_REPEATED} AND r.digest <> e.digest
+    SELECT organization_id, gen_random_uuid(), product_id, event_id, batch_id, index,
+           jsonb_build_object('meter_id', meter_id, 'quantity', quantity::text, 'occurred_at', occurred_at,
+                              'properties', properties),
+           received_at
+    FROM repeated WHERE NOT is_same
     """
 )
 
 
-def open_batches(session: Session, organization_id: UUID, batch_ids: Sequence[UUID]) -> None:
-    """Turn one organization's events of some claimed batches into records, duplicates and conflicts.
+def open_batches(
+    session: Session, organization_ids: Sequence[UUID], batch_ids: Sequence[UUID], events: int
+) -> None:
+    """Turn the events of some claimed batches into records, duplicates and conflicts.
 
-    Runs inside the organization; the transaction that calls it also marks the batches handled.
+    Args: a session of `Database.intake`; the organizations that the batches name; how many events they
+    hold. The transaction that calls it also marks the batches handled.
     """
-    values: dict[str, Any] = {"organization_id": organization_id, "batch_ids": list(batch_ids)}
+    values: dict[str, Any] = {"organization_ids": list(organization_ids), "batch_ids": list(batch_ids)}
+    session.execute(_PLAN_EACH)
     session.execute(_HOLD_SUBSCRIPTIONS, values)
-    for statement in (_INSERT, _COUNT_DUPLICATES, _KEEP_CONFLICTS):
-        session.execute(statement, values)
+    inserted = session.execute(_INSERT, values)
+    assert isinstance(inserted, CursorResult)
+    if inserted.rowcount < events:
+        session.execute(_SORT_OUT_REPEATS, values)
 
 
 _REDRIVE = text(
@@ -174,7 +195,10 @@ _REDRIVE = text(
     UPDATE tenant.usage_records q
     SET state = 'waiting', reason = NULL, subscription_id = a.subscription_id, item_id = a.item_id,
         late = q.occurred_at < a.usage_closed_until_at
-    FROM tenant.usage_records e, LATERAL ({_ATTRIBUTED.format(event="e")}) a
+    FROM tenant.usage_records e, LATERAL (
+        SELECT * FROM ({_BILLING}) a WHERE {_BILLS.format(billing="a", event="e")}
+        ORDER BY {_NEWEST_FIRST} LIMIT 1
+    ) a
     WHERE e.organization_id = :organization_id AND e.product_id = :product_id AND e.state = 'quarantined'
       AND q.organization_id = e.organization_id AND q.product_id = e.product_id AND q.event_id = e.event_id
     RETURNING q.event_id
@@ -184,7 +208,11 @@ _REDRIVE = text(
 
 def redrive(session: Session, organization_id: UUID, product_id: UUID) -> int:
     """Attribute quarantined records for which there is a subscription now. Returns how many."""
-    values = {"organization_id": organization_id, "product_id": product_id}
+    values = {
+        "organization_id": organization_id,
+        "product_id": product_id,
+        "organization_ids": [organization_id],
+    }
     session.execute(_HOLD_SUBSCRIPTIONS, values)
     return len(session.execute(_REDRIVE, values).all())
 
@@ -192,14 +220,17 @@ def redrive(session: Session, organization_id: UUID, product_id: UUID) -> int:
 # Closed up to its end: before that the invoice of its last period is still to come, and takes them.
 _LATE_AFTER_END = text(
     """
-    SELECT DISTINCT s.id FROM tenant.product_subscriptions s
-    JOIN tenant.usage_records r ON r.organization_id = s.organization_id AND r.subscription_id = s.id
-    WHERE s.organization_id = :organization_id AND s.ended_at <= s.usage_closed_until_at
-      AND r.late AND r.state = 'waiting'
+    SELECT s.organization_id, s.id FROM tenant.product_subscriptions s
+    WHERE s.organization_id = ANY(:organization_ids) AND s.ended_at <= s.usage_closed_until_at
+      AND EXISTS (
+          SELECT FROM tenant.usage_records r
+          WHERE r.organization_id = s.organization_id AND r.subscription_id = s.id
+            AND r.late AND r.state = 'waiting')
     """
 )
 
 
-def ended_with_late_usage(session: Session, organization_id: UUID) -> list[UUID]:
-    """Subscriptions that will have no further invoice, yet have usage that none has billed."""
-    return list(session.execute(_LATE_AFTER_END, {"organization_id": organization_id}).scalars())
+def ended_with_late_usage(session: Session, organization_ids: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
+    """(organization, subscription) that will have no further invoice, yet has usage that none has billed."""
+    rows = session.execute(_LATE_AFTER_END, {"organization_ids": list(organization_ids)})
+    return [(row.organization_id, row.id) for row in rows]

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from billing.errors import BillingError, Conflict
 from billing.metering import FieldError
-from models import mailbox, usage_intake
+from models import clock_queries, mailbox, usage_intake
 from models.base import new_id
-from models.database import Connection, enter
+from models.database import Connection
 from models.mailbox import NewBatch, StoredBatch
 from models.ops import UsageBatch
 from models.work import ClaimedJob
@@ -129,25 +129,25 @@ def _open_group(context: Context, batches: Sequence[UsageBatch]) -> None:
 def _open(context: Context, batches: Sequence[UsageBatch]) -> None:
     ids = [batch.id for batch in batches]
     organization_ids = sorted({organization for batch in batches for organization in batch.organization_ids})
-    with context.database.system() as session:
-        for organization_id in organization_ids:
-            enter(session, organization_id)
-            usage_intake.open_batches(session, organization_id, ids)
+    with context.database.intake() as session:
+        events = sum(batch.accepted for batch in batches)
+        usage_intake.open_batches(session, organization_ids, ids, events)
         mailbox.settle(session, UsageBatch, ids, context.wall())
-    for organization_id in organization_ids:
-        _follow_up(context, organization_id)
+        unbilled = usage_intake.ended_with_late_usage(session, organization_ids)
+    for organization_id, subscription_id in unbilled:
+        _have_billed(context, organization_id, subscription_id)
+    with context.system() as unit:
+        # A clock does not move on over usage that is not opened: it may be of the period that ends.
+        for clock_id in clock_queries.clocks_of(unit.session, organization_ids):
+            unit.ring("clocks.step", str(clock_id))
 
 
-def _follow_up(context: Context, organization_id: UUID) -> None:
-    """Have usage billed that no coming invoice will take, and let the organization's clock go on."""
+def _have_billed(context: Context, organization_id: UUID, subscription_id: UUID) -> None:
+    """Have late usage billed that no coming invoice will take."""
     with context.tenant(organization_id) as unit:
         due_at = unit.now + context.settings.collection_window
-        for subscription_id in usage_intake.ended_with_late_usage(unit.session, organization_id):
-            key = f"{subscription_id}:{unit.now:%Y%m%d%H%M%S}"
-            unit.enqueue("invoicing.bill_late_usage", key, subject_id=subscription_id, due_at=due_at)
-        if unit.organization.test_clock_id is not None:
-            # A clock does not move on over usage that is not opened: it may be of the period that ends.
-            unit.ring("clocks.step", str(unit.organization.test_clock_id))
+        key = f"{subscription_id}:{unit.now:%Y%m%d%H%M%S}"
+        unit.enqueue("invoicing.bill_late_usage", key, subject_id=subscription_id, due_at=due_at)
 
 
 @job("usage.redrive", queue="usage")

@@ -161,7 +161,6 @@ class Subscribed:
                     quantity=Decimal(quantity),
                     occurred_at=at,
                     properties={"workflow": f"w{index % 3}"},
-                    digest="0" * 64,
                     **{"subscription_id": self.subscription.id, "item_id": self.item.id, **values},
                 )
             )

@@ -274,7 +274,6 @@ def _late_january(session: Session, quarter: Quarter, *, quantity: int) -> LineR
         meter_id=event.meter_id,
         quantity=Decimal(quantity),
         occurred_at=datetime(2026, 1, 20, tzinfo=UTC),
-        digest="0" * 64,
         subscription_id=event.subscription_id,
         item_id=event.item_id,
         late=True,

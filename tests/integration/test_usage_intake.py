@@ -7,9 +7,11 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict
+from models.catalog import Meter
 from tasks import accounts, usage
 from tasks.context import Context
 from tests.integration.factories import (
@@ -18,6 +20,7 @@ from tests.integration.factories import (
     acme_with_a_quarter,
     fresh_database,
     offline_context,
+    organization,
 )
 
 NOW = datetime(2026, 4, 20, 12, tzinfo=UTC)
@@ -94,6 +97,78 @@ def test_another_content_under_a_known_id_is_quarantined_and_the_first_stays(
     assert stored(context, acme, "a")["quantity"] == 1
 
 
+Changes = tuple[dict[str, Any], ...]
+SAME: Changes = (
+    {"quantity": "1.0"},
+    {"timestamp": "2026-04-20T14:00:00.000+02:00"},
+    {"properties": {"region": "eu", "paid": True}},
+)
+OTHER: Changes = (
+    {"quantity": "1.000000000001"},
+    {"timestamp": "2026-04-20T12:00:00.000001Z"},
+    {"metric": "walks"},
+    {"properties": {"paid": 1, "region": "eu"}},
+    {"properties": {}},
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "duplicate"), [*((change, 1) for change in SAME), *((change, 0) for change in OTHER)], ids=str
+)
+def test_the_same_content_is_a_duplicate_however_it_is_written_and_any_other_is_none(
+    context: Context, acme: Quarter, database: TestDatabase, change: dict[str, Any], duplicate: int
+) -> None:
+    with Session(database.owner) as session, session.begin():
+        session.add(
+            Meter(product_id=acme.product_id, code="walks", name="Walks", unit="walk", aggregation="sum")
+        )
+    said = event("a", properties={"paid": True, "region": "eu"})
+    posted(context, acme, said)
+    again = posted(context, acme, said | change)
+    usage.drain(context)
+
+    assert accounted(context, acme, again) == (1, 0, 0, 1 - duplicate, duplicate)
+
+
+def test_the_events_of_many_organizations_in_one_batch_find_each_its_own_place(
+    context: Context, acme: Quarter, database: TestDatabase
+) -> None:
+    with Session(database.owner) as session, session.begin():
+        organization(session, "globex")  # it holds nothing that could bill
+    batch_id = posted(context, acme, event("a"), event("a", organization="globex"), event("b"))
+    again = posted(context, acme, event("a", 2), event("a", organization="globex"))
+    usage.drain(context)
+
+    assert accounted(context, acme, batch_id) == (3, 0, 2, 1, 0)
+    assert accounted(context, acme, again) == (2, 0, 0, 1, 1)
+    assert stored(context, acme, "a")["state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "SELECT FROM tenant.invoices",
+        "UPDATE tenant.usage_records SET quantity = 0",
+        "DELETE FROM tenant.usage_records",
+        "UPDATE tenant.product_subscriptions SET usage_closed_until_at = now()",
+        "SELECT FROM ops.api_keys",
+        "SELECT FROM catalog.organizations",
+    ],
+)
+def test_who_opens_batches_can_do_little_else(context: Context, acme: Quarter, deed: str) -> None:
+    refused = pytest.raises(DBAPIError, match=r"permission denied|row-level security")
+    with refused, context.database.intake() as session:
+        session.execute(text(deed))
+
+
+def test_the_role_of_the_intake_ends_with_its_transaction(context: Context, acme: Quarter) -> None:
+    posted(context, acme, event("a"))
+    usage.drain(context)
+    for _ in range(3):
+        with context.database.system() as session:
+            assert session.execute(text("SELECT count(*) FROM tenant.usage_records")).scalar_one() == 0
+
+
 def test_an_event_of_a_closed_period_is_late_and_one_on_the_boundary_is_not(
     context: Context, acme: Quarter
 ) -> None:
@@ -160,7 +235,8 @@ def test_a_batch_that_cannot_be_opened_dies_alone_after_five_attempts(
     good = posted(context, acme, event("good"))
     # What the door cannot let through, so that the worker meets it: a quantity that is no number.
     database.break_by(
-        "UPDATE ops.usage_inbox SET events = jsonb_set(events, '{0,quantity}', '\"x\"') WHERE id = :id",
+        "UPDATE ops.usage_inbox SET events = jsonb_set(events::jsonb, '{0,quantity}', '\"x\"')::json "
+        "WHERE id = :id",
         id=bad,
     )
     for _ in range(5):

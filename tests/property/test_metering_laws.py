@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.metering import Aggregation, UsageEvent, UsageFact, aggregate, check_usage_event, parse_quantity
+from billing.metering import Aggregation, UsageFact, aggregate, check_usage_event, parse_quantity
 from billing.periods import Period
 from tests.property.strategies import periods, usage
 
@@ -83,20 +83,3 @@ def test_a_quantity_keeps_its_value_in_one_form(number: Decimal, zeros: int) -> 
     parsed = parse_quantity(text + "0" * zeros)
     assert Fraction(parsed) == Fraction(number)
     assert format(parsed, "f") == format(parse_quantity(number), "f")
-
-
-@given(
-    st.datetimes(datetime(2026, 1, 1), datetime(2026, 11, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis wants naive bounds
-    st.integers(-23 * 60, 23 * 60),
-    st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=9) | st.booleans() | st.integers(0, 9)),
-)
-def test_the_digest_sees_the_instant_not_its_zone(
-    at: datetime, offset: int, properties: dict[str, object]
-) -> None:
-    def event(instant: datetime, mixed: dict[str, object]) -> UsageEvent:
-        return UsageEvent("id", "acme", "autoflow", "runs", Decimal(1), instant, mixed)
-
-    elsewhere = at.astimezone(timezone(timedelta(minutes=offset)))
-    backwards = dict(reversed(properties.items()))
-    assert event(at, properties).content_digest() == event(elsewhere, backwards).content_digest()
-    assert event(at, properties).content_digest() != event(at + WEEK, properties).content_digest()

@@ -37,11 +37,20 @@ class MeteredEvent:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What the events of one group come to: `facts` of them count, `excluded` fail the meter's filters."""
+    """What the events of one group come to: `facts` of them count, `excluded` fail the meter's filters.
+
+    `voided` are those that a correction says never happened.
+    """
 
     quantity: Fraction = Fraction(0)
     facts: int = 0
     excluded: int = 0
+    voided: int = 0
+
+    @property
+    def events(self) -> int:
+        """All of them, whether they count or not."""
+        return self.facts + self.excluded + self.voided
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,6 @@ def rate_groups(price: GroupedTerms, counted: Mapping[int, Counted]) -> list[Rat
         group = counted.get(number, Counted())
         terms = price.terms_of(number)
         rating = rate(group.quantity, terms)
-        if group.facts or group.excluded or rating.amount.minor:
+        if group.events or rating.amount.minor:
             rated.append(RatedGroup(number, group, terms, rating))
     return rated

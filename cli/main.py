@@ -25,7 +25,8 @@ _COMMANDS = {
     "reconcile": ("reconcile", "Compare every row with Stripe's objects, both ways."),
     "invariants": ("invariants", "Check the billing invariants in the database."),
     "jobs": ("jobs", "Jobs that gave up: list them, drive them again."),
-    "invoices": ("invoices", "Write invoices as PDF files."),
+    "invoices": ("invoices", "Invoices: write them as PDF files; bill what is late at once."),
+    "usage": ("usage", "Usage: quarantine, conflicts, corrections."),
 }
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from models import usage_facts
 from models.catalog import Product
 from models.invoices import DunningCase
 
@@ -66,17 +67,21 @@ def unpaid_since(session: Session, organization_id: UUID, subscription_id: UUID)
     )
 
 
+_FACTS = usage_facts.corrected(
+    "r.organization_id = :organization_id AND r.subscription_id = :subscription_id AND r.item_id = :item_id "
+    "AND r.meter_id = m.id AND r.occurred_at >= :start_at",
+    usage_facts.ALL,
+    "k.organization_id = :organization_id AND k.meter_id = m.id AND k.occurred_at >= :start_at",
+)
 _USAGE = text(
-    """
-    SELECT m.code, coalesce(sum(r.quantity), 0)
+    f"""
+    SELECT m.code, coalesce(sum(r.quantity) FILTER (WHERE NOT r.void), 0)
     FROM tenant.subscription_items i
     JOIN catalog.meters m ON m.product_id = i.product_id
-    LEFT JOIN tenant.usage_records r ON r.organization_id = i.organization_id
-         AND r.subscription_id = i.subscription_id AND r.item_id = i.id AND r.meter_id = m.id
-         AND r.occurred_at >= :start_at
+    LEFT JOIN LATERAL ({_FACTS}) r ON true
     WHERE i.organization_id = :organization_id AND i.subscription_id = :subscription_id AND i.id = :item_id
     GROUP BY m.code
-    """
+    """  # of our own constants
 )
 
 

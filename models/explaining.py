@@ -5,16 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, cast
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, select, text, tuple_
+from sqlalchemy import TextClause, and_, func, select, text
 from sqlalchemy.orm import Session
 
+from models import usage_facts
 from models.catalog import Meter, Product
 from models.invoices import Invoice, InvoiceLine
 from models.metering_sql import passes
-from models.usage import UsageRecord
 
 _ROWS_PER_FETCH = 5_000
 
@@ -32,8 +33,9 @@ class LineRows:
 
 @dataclass(frozen=True, slots=True)
 class CitedEvent:
-    """A usage record as its invoice line cites it."""
+    """A usage record as it came; the line cites it for itself, or for a correction of it."""
 
+    product_id: UUID
     event_id: str
     occurred_at: datetime
     quantity: Decimal
@@ -50,6 +52,46 @@ class LineName:
     line_id: UUID
     position: int
     kind: str
+
+
+_WINDOW = """
+    r.organization_id = :organization_id AND r.subscription_id = :subscription_id AND r.meter_id = :meter_id
+    AND r.occurred_at >= :start_at AND r.occurred_at < :end_at
+"""
+_CORRECTIONS_OF_WINDOW = """
+    k.organization_id = :organization_id AND k.meter_id = :meter_id
+    AND k.occurred_at >= :start_at AND k.occurred_at < :end_at
+"""
+# As these lines were rated: what was corrected later is not heard.
+_AS_RATED = usage_facts.corrected(
+    f"{_WINDOW} AND r.invoice_line_id = ANY(CAST(:line_ids AS uuid[]))",
+    usage_facts.TAKEN_BY,
+    _CORRECTIONS_OF_WINDOW,
+)
+_PASSING = passes("facts.properties", "CAST(:filters AS jsonb)")
+_REDUCED = {"sum": "sum(quantity)", "count": "count(*)", "max": "max(quantity)", "min": "min(quantity)"}
+_CITES = f"""
+    FROM tenant.usage_records r
+    WHERE {_WINDOW} AND (
+        r.invoice_line_id = ANY(CAST(:line_ids AS uuid[]))
+        OR (r.product_id, r.event_id) IN (
+            SELECT k.product_id, k.event_id FROM tenant.usage_corrections k
+            WHERE k.organization_id = :organization_id AND {usage_facts.TAKEN_BY}))
+"""
+_CITED_COUNT = text(f"SELECT count(*) {_CITES}")
+_CITED_COLUMNS = "SELECT r.product_id, r.event_id, r.occurred_at, r.quantity, r.properties, r.batch_id"
+_IN_SEQUENCE = "ORDER BY r.occurred_at, r.event_id LIMIT :most"
+_CITED = text(f"{_CITED_COLUMNS} {_CITES} {_IN_SEQUENCE}")
+_CITED_AFTER = text(
+    f"{_CITED_COLUMNS} {_CITES} AND (r.occurred_at, r.event_id) > (:after_at, :after_id) {_IN_SEQUENCE}"
+)
+
+
+@cache
+def _counting(columns: str, filtered: bool, rest: str = "") -> TextClause:
+    """A statement over the facts as rated; of their properties nothing is asked where no filter does."""
+    passing = _PASSING if filtered else "true"
+    return text(f"SELECT {columns} FROM ({_AS_RATED}) facts WHERE NOT facts.void AND {passing} {rest}")
 
 
 def line_rows(session: Session, organization_id: UUID, invoice_id: UUID, line_id: UUID) -> LineRows | None:
@@ -82,38 +124,30 @@ def cited_events(
     session: Session, line: InvoiceLine, after: tuple[datetime, str] | None, most: int
 ) -> Sequence[CitedEvent]:
     """The line's own events by time and id, those after `after`; at most `most`."""
-    place = tuple_(UsageRecord.occurred_at, UsageRecord.event_id)
-    statement = select(
-        UsageRecord.event_id,
-        UsageRecord.occurred_at,
-        UsageRecord.quantity,
-        UsageRecord.properties,
-        UsageRecord.batch_id,
-    ).where(*_cited_by(line, [line.id]))
+    bounds = _bounds(line, [line.id])
     if after is not None:
-        statement = statement.where(place > after)
-    rows = session.execute(statement.order_by(UsageRecord.occurred_at, UsageRecord.event_id).limit(most))
+        bounds |= {"after_at": after[0], "after_id": after[1]}
+    rows = session.execute(_CITED if after is None else _CITED_AFTER, {**bounds, "most": most})
     return [CitedEvent(*row) for row in rows]
 
 
 def count_events(session: Session, line: InvoiceLine) -> int:
     """How many events the line cites."""
-    return session.execute(select(func.count()).where(*_cited_by(line, [line.id]))).scalar_one()
+    return int(session.execute(_CITED_COUNT, _bounds(line, [line.id])).scalar_one())
 
 
 def rated_facts(
     session: Session, line: InvoiceLine, line_ids: Sequence[UUID], unique_property: str | None
 ) -> Iterator[tuple[Decimal, datetime, str, str | None]]:
-    """What these lines of one period cite and count.
+    """What these lines of one period cite and count, as it was corrected when they were rated.
 
     Returns: (quantity, instant, event id, value of the unique property) of each event.
     """
-    unique_value = UsageRecord.properties[unique_property or ""].astext.label("unique_value")
-    rows = session.execute(
-        select(UsageRecord.quantity, UsageRecord.occurred_at, UsageRecord.event_id, unique_value)
-        .where(*_cited_by(line, line_ids), *_that_count(line))
-        .execution_options(yield_per=_ROWS_PER_FETCH)
-    )
+    filters = _filters(line)
+    values = {**_bounds(line, line_ids), **filters, "unique_property": unique_property or ""}
+    columns = "quantity, occurred_at, event_id, properties ->> :unique_property AS unique_value"
+    statement = _counting(columns, bool(filters))
+    rows = session.execute(statement, values, execution_options={"yield_per": _ROWS_PER_FETCH})
     for row in rows:
         yield row.quantity, row.occurred_at, row.event_id, row.unique_value
 
@@ -125,17 +159,10 @@ def daily_facts(
 
     Args: `reduction` is sum, count, max or min: what can be reduced in parts.
     """
-    parts: dict[str, ColumnElement[Any]] = {
-        "sum": func.sum(UsageRecord.quantity),
-        "count": func.count(),
-        "max": func.max(UsageRecord.quantity),
-        "min": func.min(UsageRecord.quantity),
-    }
-    rows = session.execute(
-        select(parts[reduction].label("quantity"), func.max(UsageRecord.occurred_at).label("at"))
-        .where(*_cited_by(line, line_ids), *_that_count(line))
-        .group_by(func.date_trunc("day", UsageRecord.occurred_at))
-    )
+    filters = _filters(line)
+    columns = f"{_REDUCED[reduction]} AS quantity, max(occurred_at) AS at"
+    statement = _counting(columns, bool(filters), "GROUP BY date_trunc('day', occurred_at)")
+    rows = session.execute(statement, {**_bounds(line, line_ids), **filters})
     return [(Decimal(row.quantity), row.at) for row in rows]
 
 
@@ -155,22 +182,19 @@ def lines_numbered(session: Session, number: str) -> Sequence[LineName]:
     return [LineName(*row) for row in rows]
 
 
-def _cited_by(line: InvoiceLine, line_ids: Sequence[UUID]) -> tuple[ColumnElement[bool], ...]:
-    """Through the index of usage: line ids alone have none."""
-    return (
-        UsageRecord.organization_id == line.organization_id,
-        UsageRecord.subscription_id == line.subscription_id,
-        UsageRecord.meter_id == line.meter_id,
-        UsageRecord.occurred_at >= line.period_start_at,
-        UsageRecord.occurred_at < line.period_end_at,
-        UsageRecord.invoice_line_id.in_(line_ids),
-    )
+def _bounds(line: InvoiceLine, line_ids: Sequence[UUID]) -> dict[str, Any]:
+    """The line's window, through the index of usage: line ids alone have none."""
+    return {
+        "organization_id": line.organization_id,
+        "subscription_id": line.subscription_id,
+        "meter_id": line.meter_id,
+        "start_at": line.period_start_at,
+        "end_at": line.period_end_at,
+        "line_ids": list(line_ids),
+    }
 
 
-def _that_count(line: InvoiceLine) -> tuple[ColumnElement[bool], ...]:
-    """Those that pass the filters by which the line was counted."""
+def _filters(line: InvoiceLine) -> dict[str, Any]:
+    """The filters by which the line was counted, to be bound; empty where there are none."""
     filters = line.explanation.get("filters")
-    if not filters:
-        return ()
-    passing = text(passes("tenant.usage_records.properties", "CAST(:filters AS jsonb)"))
-    return (cast("ColumnElement[bool]", passing.bindparams(filters=json.dumps(filters))),)
+    return {"filters": json.dumps(filters)} if filters else {}

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from billing.dunning import Decline, DunningPolicy, is_hard
 from models.invoice_hash import changed_invoices
-from models.metering_sql import group_number
+from models.usage_invariants import USAGE
 
 # A broken database may breach once per row: enough to see what is wrong, not all of it.
 _MOST_PER_INVARIANT = 200
@@ -75,51 +75,6 @@ def _breaches(session: Session, name: str, query: str, values: dict[str, Any]) -
         yield Breach(name, row.organization_id, row.subject, row.detail)
 
 
-# I1: each usage record in exactly one line, or waiting, or quarantined with a reason. The table's
-# constraints hold the shape of each state; here: that the line exists and is the right one, that no
-# record waits for an invoice that has gone, and that a line still has the records that it was rated from.
-_RECORDS_NUMBER = group_number("r.properties", "l.explanation -> 'groups'")
-# No index for the rest, which the line writes as null.
-_RECORDS_GROUP = f"""
-    coalesce(l.explanation -> 'groups' -> CAST(nullif({_RECORDS_NUMBER}, 0) - 1 AS integer), 'null')
-"""
-_USAGE = f"""
-    SELECT r.organization_id, r.event_id AS subject,
-           'usage event ' || r.event_id || CASE WHEN l.id IS NULL
-               THEN ' is rated by a line that does not exist'
-               ELSE ' is rated by a line of another item, meter, group or period' END AS detail
-    FROM tenant.usage_records r
-    LEFT JOIN tenant.invoice_lines l ON l.organization_id = r.organization_id AND l.id = r.invoice_line_id
-    WHERE r.state = 'rated' AND (
-        l.id IS NULL
-        OR l.kind NOT IN ('usage', 'adjustment')
-        OR (l.subscription_id, l.item_id, l.meter_id)
-           IS DISTINCT FROM (r.subscription_id, r.item_id, r.meter_id)
-        OR r.occurred_at < l.period_start_at OR r.occurred_at >= l.period_end_at
-        OR (l.explanation ? 'groups' AND {_RECORDS_GROUP} IS DISTINCT FROM l.explanation -> 'group'))
-    UNION ALL
-    SELECT r.organization_id, r.event_id,
-           'usage event ' || r.event_id || CASE WHEN r.subscription_id IS NULL
-               THEN ' waits without a subscription to bill'
-               ELSE ' waits for an invoice, but its period was closed without it' END
-    FROM tenant.usage_records r
-    LEFT JOIN tenant.product_subscriptions s
-           ON s.organization_id = r.organization_id AND s.id = r.subscription_id
-    WHERE r.state = 'waiting'
-      AND (r.subscription_id IS NULL OR (NOT r.late AND r.occurred_at < s.usage_closed_until_at))
-    UNION ALL
-    SELECT l.organization_id, l.id::text,
-           format('a usage line was rated from %s events and has %s', l.explanation ->> 'facts', found.events)
-    FROM tenant.invoice_lines l
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS events FROM tenant.usage_records r
-        WHERE r.organization_id = l.organization_id AND r.subscription_id = l.subscription_id
-          AND r.meter_id = l.meter_id AND r.invoice_line_id = l.id
-          AND r.occurred_at >= l.period_start_at AND r.occurred_at < l.period_end_at
-    ) found
-    WHERE l.kind = 'usage' AND l.explanation ->> 'facts' <> found.events::text
-"""
-
 # I2: lines add up to the invoice. Inclusive tax is contained in the lines and adds nothing.
 _SUMS = """
     SELECT i.organization_id, i.id::text AS subject,
@@ -171,6 +126,8 @@ _PERIODS = """
                max(period_end_at) FILTER (WHERE rated_at IS NULL AND kind = 'adjustment') AS missed_at
         FROM tenant.invoices i
         WHERE i.organization_id = s.organization_id AND i.subscription_id = s.id AND i.kind <> 'first'
+          -- An adjustment at an instant takes what is late and closes nothing.
+          AND (i.kind <> 'adjustment' OR i.period_end_at > i.period_start_at)
     ) i
     WHERE s.usage_closed_until_at <> coalesce(i.covered_at, s.started_at)
       -- A cycle invoice that Stripe finalized without its usage: the usage is on its way, on its own.
@@ -376,7 +333,7 @@ _RETRIES = """
 """
 
 INVARIANTS = {
-    "I1": _USAGE,
+    "I1": USAGE,
     "I2": _SUMS,
     "I3": _PERIODS,
     "I4": _LEDGER,

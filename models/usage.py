@@ -1,15 +1,24 @@
-"""Usage events (`UsageRecord`) and the conflicting copies that were refused."""
+"""Usage events (`UsageRecord`), their corrections, and the conflicting copies that were refused."""
 
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Numeric,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import TENANT, Base, CreatedAt, TenantKey, new_id
-from models.catalog import Product
+from models.catalog import Meter, Product
+from models.invoices import InvoiceLine
 from models.organizations import Organization
 
 # Without `autosummarize` the newest ranges count as "may hold anything" until the next vacuum.
@@ -82,6 +91,7 @@ class UsageConflict(Base):
     __table_args__ = (
         Index("ix_usage_conflicts_event", "organization_id", "product_id", "event_id"),
         Index("ix_usage_conflicts_batch", "batch_id", **_BY_RANGES),
+        Index("ix_usage_conflicts_product", "product_id", "received_at", "id"),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
@@ -91,4 +101,56 @@ class UsageConflict(Base):
     batch_id: Mapped[UUID]
     batch_index: Mapped[int]
     event: Mapped[dict[str, Any]]
+    received_at: Mapped[CreatedAt]
+
+
+class UsageCorrection(Base):
+    """What an event should have said: another `quantity`, or (`void`) nothing, for it never happened.
+
+    The record that it corrects stays as it came. `number` counts the corrections of one event; the
+    newest counts (`models/usage_facts.py`). Meter and instant are the record's, which never change.
+    Nothing but `invoice_line_id`, the line that first counted it, is ever written to one that stands.
+    """
+
+    __tablename__ = "usage_corrections"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "product_id", "event_id"],
+            [UsageRecord.organization_id, UsageRecord.product_id, UsageRecord.event_id],
+        ),
+        # A line is written after it has taken what it is made of.
+        ForeignKeyConstraint(
+            ["organization_id", "invoice_line_id"],
+            [InvoiceLine.organization_id, InvoiceLine.id],
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        UniqueConstraint("organization_id", "product_id", "event_id", "number"),
+        UniqueConstraint("organization_id", "product_id", "idempotency_key"),
+        CheckConstraint("kind IN ('void', 'quantity')", "kind"),
+        CheckConstraint("(kind = 'quantity') = (quantity IS NOT NULL)", "quantity_of_kind"),
+        CheckConstraint("quantity > -1e12 AND quantity < 1e12", "quantity"),
+        CheckConstraint("number > 0", "number"),
+        Index("ix_usage_corrections_window", "organization_id", "meter_id", "occurred_at"),
+        Index("ix_usage_corrections_line", "organization_id", "invoice_line_id"),
+        Index(
+            "ix_usage_corrections_waiting",
+            "organization_id",
+            postgresql_where=text("invoice_line_id IS NULL"),
+        ),
+        {"schema": TENANT},
+    )
+    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
+    id: Mapped[TenantKey] = mapped_column(default=new_id)
+    product_id: Mapped[UUID]
+    event_id: Mapped[str]
+    number: Mapped[int]
+    kind: Mapped[str]
+    quantity: Mapped[Decimal | None] = mapped_column(Numeric(24, 12))
+    reason: Mapped[str]
+    who: Mapped[str]
+    idempotency_key: Mapped[str | None]
+    meter_id: Mapped[UUID] = mapped_column(ForeignKey(Meter.id))
+    occurred_at: Mapped[datetime]
+    invoice_line_id: Mapped[UUID | None]
     received_at: Mapped[CreatedAt]

@@ -1,6 +1,6 @@
 """From usage records to quantities: each record is taken by exactly one invoice line.
 
-Taking and adding up happen in one statement, so a record that arrives meanwhile is in neither. The
+What counts is what has been taken: a record or a correction that arrives meanwhile is in neither. The
 records of a window are told apart by the groups of the price: group 0 takes what no other does.
 """
 
@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
+from models import usage_facts
 from models.metering_sql import group_number, passes
 
 
@@ -51,7 +52,7 @@ class UsageWindow:
 
 @dataclass(frozen=True, slots=True)
 class LateGroup:
-    """Late records of one item and meter whose period was invoiced before they came."""
+    """Late records, or late corrections, of one item and meter whose period was invoiced before they came."""
 
     item_id: UUID
     meter_id: UUID
@@ -59,12 +60,41 @@ class LateGroup:
     period_end_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a line has just taken: records that waited, and corrections (of these and of earlier ones)."""
+
+    events: int = 0
+    corrections: int = 0
+
+
 class GroupTotals(NamedTuple):
-    """Of one group's rated records: how many count, their sum, and how many fail the filters."""
+    """Of one group's rated records: how many count, their sum; how many fail the filters, or are void."""
 
     counted: int
     sum: Decimal
     excluded: int
+    voided: int
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What other lines charged for a group's period so far; `explanation` is that of the first of them."""
+
+    amount_minor: int
+    line_ids: list[UUID]
+    explanation: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A correction that a line has taken, as the line names it."""
+
+    id: UUID
+    event_id: str
+    kind: str
+    quantity: Decimal | None
+    reason: str
 
 
 class GroupFact(NamedTuple):
@@ -78,38 +108,61 @@ class GroupFact(NamedTuple):
 
 
 _WINDOW = """
-    organization_id = :organization_id AND subscription_id = :subscription_id AND item_id = :item_id
-    AND meter_id = :meter_id AND occurred_at >= :start_at AND occurred_at < :end_at
+    r.organization_id = :organization_id AND r.subscription_id = :subscription_id AND r.item_id = :item_id
+    AND r.meter_id = :meter_id AND r.occurred_at >= :start_at AND r.occurred_at < :end_at
 """
-_NUMBER = group_number("properties", "CAST(:matches AS jsonb)")
-_COUNTS = passes("properties", "CAST(:filters AS jsonb)")
+_CORRECTIONS_OF_WINDOW = """
+    k.organization_id = :organization_id AND k.meter_id = :meter_id
+    AND k.occurred_at >= :start_at AND k.occurred_at < :end_at
+"""
+_CORRECTED = usage_facts.corrected(
+    f"{_WINDOW} AND r.state = 'rated'", usage_facts.TAKEN, _CORRECTIONS_OF_WINDOW
+)
+_NUMBER = group_number("r.properties", "CAST(:matches AS jsonb)")
+_COUNTS = passes("r.properties", "CAST(:filters AS jsonb)")
 
 _TAKE = """
     WITH taken AS (
-        UPDATE tenant.usage_records
+        UPDATE tenant.usage_records r
         SET state = 'rated', invoice_line_id = (CAST(:line_ids AS uuid[]))[1 + {number}]
-        WHERE {window} AND state = 'waiting'
-        RETURNING invoice_line_id
+        WHERE {window} AND r.state = 'waiting'
+        RETURNING r.invoice_line_id
+    )
+    SELECT array_position(CAST(:line_ids AS uuid[]), invoice_line_id) - 1, count(*) FROM taken GROUP BY 1
+"""
+
+# After the records, so that a correction of one that has just been taken comes along.
+_TAKE_CORRECTIONS = """
+    WITH taken AS (
+        UPDATE tenant.usage_corrections k
+        SET invoice_line_id = (CAST(:line_ids AS uuid[]))[1 + {number}]
+        FROM tenant.usage_records r
+        WHERE {corrections} AND k.invoice_line_id IS NULL
+          AND r.organization_id = k.organization_id AND r.product_id = k.product_id
+          AND r.event_id = k.event_id AND {window} AND r.state = 'rated'
+        RETURNING k.invoice_line_id
     )
     SELECT array_position(CAST(:line_ids AS uuid[]), invoice_line_id) - 1, count(*) FROM taken GROUP BY 1
 """
 
 _TOTALS = """
-    SELECT number, count(*) FILTER (WHERE counts), coalesce(sum(quantity) FILTER (WHERE counts), 0),
-           count(*) FILTER (WHERE NOT counts)
-    FROM (SELECT quantity, {number} AS number, {counts} AS counts
-          FROM tenant.usage_records WHERE {window} AND state = 'rated') r
+    SELECT number, count(*) FILTER (WHERE counts AND NOT void),
+           coalesce(sum(quantity) FILTER (WHERE counts AND NOT void), 0),
+           count(*) FILTER (WHERE NOT counts AND NOT void), count(*) FILTER (WHERE void)
+    FROM (SELECT r.quantity, r.void, {number} AS number, {counts} AS counts FROM ({corrected}) r) r
     GROUP BY number
 """
 
 _FACTS = """
-    SELECT {number}, quantity, occurred_at, event_id, properties ->> :unique_property
-    FROM tenant.usage_records WHERE {window} AND state = 'rated' AND {counts}
+    SELECT {number}, r.quantity, r.occurred_at, r.event_id, r.properties ->> :unique_property
+    FROM ({corrected}) r WHERE NOT r.void AND {counts}
 """
 
 _BILLED = text(
     """
-    SELECT coalesce(sum(amount_minor), 0), coalesce(array_agg(id ORDER BY id), '{}') FROM tenant.invoice_lines
+    SELECT coalesce(sum(amount_minor), 0), coalesce(array_agg(id ORDER BY id), '{}'),
+           (array_agg(explanation ORDER BY kind = 'usage' DESC, id))[1]
+    FROM tenant.invoice_lines
     WHERE organization_id = :organization_id AND subscription_id = :subscription_id AND item_id = :item_id
       AND meter_id = :meter_id AND period_start_at = :start_at AND id <> :line_id
       AND kind IN ('usage', 'adjustment')
@@ -117,15 +170,32 @@ _BILLED = text(
     """
 )
 
+_CAUSES = text(
+    """
+    SELECT id, event_id, kind, quantity, reason FROM tenant.usage_corrections
+    WHERE organization_id = :organization_id AND invoice_line_id = :line_id
+    ORDER BY received_at, id LIMIT :most
+    """
+)
+
+# Late records, and corrections of records that a line has taken already.
 _LATE = text(
     """
-    SELECT DISTINCT r.item_id, r.meter_id, i.period_start_at, i.period_end_at
+    SELECT r.item_id, r.meter_id, i.period_start_at, i.period_end_at
     FROM tenant.usage_records r
     JOIN tenant.invoices i ON i.organization_id = r.organization_id AND i.subscription_id = r.subscription_id
          AND i.kind IN ('cycle', 'final') AND i.rated_at IS NOT NULL
          AND r.occurred_at >= i.period_start_at AND r.occurred_at < i.period_end_at
     WHERE r.organization_id = :organization_id AND r.subscription_id = :subscription_id
       AND r.late AND r.state = 'waiting'
+    UNION
+    SELECT r.item_id, r.meter_id, l.period_start_at, l.period_end_at
+    FROM tenant.usage_corrections k
+    JOIN tenant.usage_records r ON r.organization_id = k.organization_id AND r.product_id = k.product_id
+         AND r.event_id = k.event_id AND r.state = 'rated'
+    JOIN tenant.invoice_lines l ON l.organization_id = r.organization_id AND l.id = r.invoice_line_id
+    WHERE k.organization_id = :organization_id AND k.invoice_line_id IS NULL
+      AND r.subscription_id = :subscription_id
     ORDER BY 3, 1, 2
     """
 )
@@ -139,44 +209,56 @@ def _asked(statement: str, window: UsageWindow) -> TextClause:
 @cache
 def _compiled(statement: str, grouped: bool, filtered: bool) -> TextClause:
     number, counts = _NUMBER if grouped else "0", _COUNTS if filtered else "true"
-    return text(statement.format(window=_WINDOW, number=number, counts=counts))
+    parts = {"window": _WINDOW, "corrections": _CORRECTIONS_OF_WINDOW, "corrected": _CORRECTED}
+    return text(statement.format(**parts, number=number, counts=counts))
 
 
-def take(session: Session, window: UsageWindow, line_ids: Sequence[UUID]) -> dict[int, int]:
-    """Give every waiting record of the window to its group's line: `line_ids[number of the group]`.
+def take(session: Session, window: UsageWindow, line_ids: Sequence[UUID]) -> dict[int, Taken]:
+    """Give what waits of the window to its group's line: `line_ids[number of the group]`.
 
-    Returns: number of a group -> how many records its line took, for those that took any.
+    Every waiting record, and every correction that no line has counted.
+    Returns: number of a group -> what its line took, for those that took anything.
     """
-    rows = session.execute(_asked(_TAKE, window), {**window.values(), "line_ids": list(line_ids)})
-    return {int(number): int(count) for number, count in rows}
+    values = {**window.values(), "line_ids": list(line_ids)}
+    events = {int(number): int(count) for number, count in session.execute(_asked(_TAKE, window), values)}
+    rows = session.execute(_asked(_TAKE_CORRECTIONS, window), values)
+    corrections = {int(number): int(count) for number, count in rows}
+    return {
+        number: Taken(events.get(number, 0), corrections.get(number, 0))
+        for number in events.keys() | corrections.keys()
+    }
 
 
 def totals(session: Session, window: UsageWindow) -> dict[int, GroupTotals]:
-    """Counts and sum of the window's rated records, by the number of their group."""
+    """Counts and sum of the window's rated records, as corrected, by the number of their group."""
     rows = session.execute(_asked(_TOTALS, window), window.values())
-    return {int(row[0]): GroupTotals(int(row[1]), Decimal(row[2]), int(row[3])) for row in rows}
+    return {int(row[0]): GroupTotals(int(row[1]), Decimal(row[2]), int(row[3]), int(row[4])) for row in rows}
 
 
 def facts(session: Session, window: UsageWindow, unique_property: str | None) -> Sequence[GroupFact]:
-    """The window's rated records that count, one by one."""
+    """The window's rated records that count, as corrected, one by one."""
     values = {**window.values(), "unique_property": unique_property or ""}
     rows = session.execute(_asked(_FACTS, window), values)
     return [GroupFact(*row) for row in rows]
 
 
-def billed(
-    session: Session, window: UsageWindow, line_id: UUID, match: Mapping[str, Any] | None
-) -> tuple[int, list[UUID]]:
-    """What lines other than `line_id` charged for one group in the window's period, and which.
+def billed(session: Session, window: UsageWindow, line_id: UUID, match: Mapping[str, Any] | None) -> Billed:
+    """What lines other than `line_id` charged for one group in the window's period, which, by what terms.
 
     Args: `match` of the group; None of the rest.
     """
     values = {**window.values(), "line_id": line_id, "match": json.dumps(match)}
-    minor, ids = session.execute(_BILLED, values).one()
-    return int(minor), list(ids)
+    minor, ids, explanation = session.execute(_BILLED, values).one()
+    return Billed(int(minor), list(ids), explanation)
+
+
+def causes(session: Session, organization_id: UUID, line_id: UUID, most: int) -> list[Cause]:
+    """The corrections that a line has taken, the oldest first."""
+    values = {"organization_id": organization_id, "line_id": line_id, "most": most}
+    return [Cause(*row) for row in session.execute(_CAUSES, values)]
 
 
 def late_groups(session: Session, organization_id: UUID, subscription_id: UUID) -> list[LateGroup]:
-    """Which items, meters and closed periods have late records waiting."""
+    """Which items, meters and closed periods have late records or corrections waiting."""
     rows = session.execute(_LATE, {"organization_id": organization_id, "subscription_id": subscription_id})
     return [LateGroup(*row) for row in rows]

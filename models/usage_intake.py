@@ -118,6 +118,19 @@ _BILLS = """
 """
 _NEWEST_FIRST = "a.started_at DESC, a.item_id"
 
+# Why nothing bills an event: nobody holds its product at its time, or the plan that is held has no
+# price for its meter in the subscription's currency.
+_REASON = """
+    CASE WHEN EXISTS (
+        SELECT FROM tenant.subscription_items i
+        JOIN tenant.product_subscriptions s
+             ON s.organization_id = i.organization_id AND s.id = i.subscription_id
+        WHERE i.organization_id = {event}.organization_id AND i.product_id = {event}.product_id
+          AND s.stripe_subscription_id IS NOT NULL AND i.started_at <= {event}.occurred_at
+          AND ({event}.occurred_at < i.ended_at OR i.ended_at IS NULL)
+    ) THEN 'no_charge' ELSE 'no_subscription' END
+"""
+
 # Sorted by key, so that two workers with overlapping batches lock in the same sequence.
 _INSERT = text(
     f"""
@@ -133,8 +146,8 @@ _INSERT = text(
     SELECT organization_id, product_id, event_id, batch_id, index, meter_id, quantity, occurred_at,
            properties, subscription_id, item_id, coalesce(occurred_at < usage_closed_until_at, false),
            CASE WHEN item_id IS NULL THEN 'quarantined' ELSE 'waiting' END,
-           CASE WHEN item_id IS NULL THEN 'no_subscription' END, received_at
-    FROM attributed
+           CASE WHEN item_id IS NULL THEN {_REASON.format(event="e")} END, received_at
+    FROM attributed e
     ORDER BY organization_id, product_id, event_id, batch_id, index
     ON CONFLICT DO NOTHING
     """
@@ -173,6 +186,11 @@ _SORT_OUT_REPEATS = text(
 )
 
 
+def hold_subscriptions(session: Session, organization_ids: Sequence[UUID]) -> None:
+    """Until this transaction ends no period of these organizations closes."""
+    session.execute(_HOLD_SUBSCRIPTIONS, {"organization_ids": list(organization_ids)})
+
+
 def open_batches(
     session: Session, organization_ids: Sequence[UUID], batch_ids: Sequence[UUID], events: int
 ) -> None:
@@ -183,7 +201,7 @@ def open_batches(
     """
     values: dict[str, Any] = {"organization_ids": list(organization_ids), "batch_ids": list(batch_ids)}
     session.execute(_PLAN_EACH)
-    session.execute(_HOLD_SUBSCRIPTIONS, values)
+    hold_subscriptions(session, organization_ids)
     inserted = session.execute(_INSERT, values)
     assert isinstance(inserted, CursorResult)
     if inserted.rowcount < events:
@@ -206,15 +224,34 @@ _REDRIVE = text(
 )
 
 
+_REASON_AGAIN = text(
+    f"""
+    UPDATE tenant.usage_records q SET reason = e.reason
+    FROM (
+        SELECT e.organization_id, e.product_id, e.event_id, {_REASON.format(event="e")} AS reason
+        FROM tenant.usage_records e
+        WHERE e.organization_id = :organization_id AND e.product_id = :product_id AND e.state = 'quarantined'
+    ) e
+    WHERE q.organization_id = e.organization_id AND q.product_id = e.product_id AND q.event_id = e.event_id
+      AND q.state = 'quarantined' AND q.reason <> e.reason
+    """
+)
+
+
 def redrive(session: Session, organization_id: UUID, product_id: UUID) -> int:
-    """Attribute quarantined records for which there is a subscription now. Returns how many."""
+    """Attribute quarantined records that something bills now. Returns how many.
+
+    For the others the reason is found anew: it may be another one by now.
+    """
     values = {
         "organization_id": organization_id,
         "product_id": product_id,
         "organization_ids": [organization_id],
     }
-    session.execute(_HOLD_SUBSCRIPTIONS, values)
-    return len(session.execute(_REDRIVE, values).all())
+    hold_subscriptions(session, [organization_id])
+    found = len(session.execute(_REDRIVE, values).all())
+    session.execute(_REASON_AGAIN, values)
+    return found
 
 
 # Closed up to its end: before that the invoice of its last period is still to come, and takes them.
@@ -234,3 +271,20 @@ def ended_with_late_usage(session: Session, organization_ids: Sequence[UUID]) ->
     """(organization, subscription) that will have no further invoice, yet has usage that none has billed."""
     rows = session.execute(_LATE_AFTER_END, {"organization_ids": list(organization_ids)})
     return [(row.organization_id, row.id) for row in rows]
+
+
+_CORRECTED_AFTER_END = text(
+    """
+    SELECT DISTINCT s.id FROM tenant.usage_corrections k
+    JOIN tenant.usage_records r ON r.organization_id = k.organization_id AND r.product_id = k.product_id
+         AND r.event_id = k.event_id AND r.state = 'rated'
+    JOIN tenant.product_subscriptions s ON s.organization_id = r.organization_id AND s.id = r.subscription_id
+    WHERE k.organization_id = :organization_id AND k.invoice_line_id IS NULL
+      AND s.ended_at <= s.usage_closed_until_at
+    """
+)
+
+
+def ended_with_late_corrections(session: Session, organization_id: UUID) -> list[UUID]:
+    """Subscriptions that will have no further invoice, yet have corrections that none has counted."""
+    return list(session.execute(_CORRECTED_AFTER_END, {"organization_id": organization_id}).scalars())

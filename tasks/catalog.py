@@ -12,6 +12,7 @@ from tasks.catalog_spec import CatalogSpec
 from tasks.catalog_stored import as_file, stored
 from tasks.catalog_writing import write
 from tasks.context import Context
+from tasks.quarantine import redrive_later
 
 _SHIPPED = Path(__file__).parent / "catalog_seed" / "catalog.toml"
 
@@ -70,10 +71,14 @@ def apply(context: Context, text: str) -> list[Touching]:
     """Bring the catalog to what the file says, in one transaction; a repeat changes nothing.
 
     A plan whose price, charges, features or limits change gets a new version: its subscribers stay on
-    theirs. What the file does not name stays. Stripe is told by `stripe_catalog.sync`.
+    theirs. What the file does not name stays. Usage in quarantine tries again. Stripe is told by
+    `stripe_catalog.sync`.
     Raises: InvalidTerms, whose field is the place in the file; nothing is written then.
     """
-    return _touching(context, _applied(context, parse(text)))
+    changes = _applied(context, parse(text))
+    if changes:
+        redrive_later(context, f"catalog:{context.wall().isoformat()}")
+    return _touching(context, changes)
 
 
 def _applied(context: Context, wanted: CatalogSpec, *, missing_only: bool = False) -> list[Change]:

@@ -16,7 +16,7 @@ from billing.metering import Aggregation, UsageFact, aggregate, matches, parse_i
 from billing.money import Money, format_money, round_half_away
 from billing.periods import Period
 from billing.rating import ChargeTerms, rate
-from models import explaining
+from models import explaining, usage_corrections
 from models.database import Session
 from models.explaining import CitedEvent, LineRows
 from tasks.context import Context
@@ -138,6 +138,7 @@ def _quantity(rows: LineRows, rating: Mapping[str, Any]) -> dict[str, Any]:
         "excluded": rows.line.explanation.get("excluded", 0),
         "filters": rows.line.explanation.get("filters") or {},
         "group": rows.line.explanation.get("group"),
+        "voided": rows.line.explanation.get("voided", 0),
     }
 
 
@@ -182,21 +183,59 @@ def _events(
     found = explaining.cited_events(session, rows.line, after, page_size + 1)
     shown = found[:page_size]
     filters = read_match(rows.line.explanation.get("filters") or {}, field="filters")
+    corrections = _corrections(session, rows, shown)
     return {
-        "items": [_event_record(event, filters) for event in shown],
+        "items": [
+            _event_record(event, filters, corrections.get((event.product_id, event.event_id), []))
+            for event in shown
+        ],
         "next": _cursor(shown[-1]) if len(found) > page_size else None,
         "total": explaining.count_events(session, rows.line),
     }
 
 
-def _event_record(event: CitedEvent, filters: Match) -> dict[str, Any]:
+def _corrections(
+    session: Session, rows: LineRows, events: Sequence[CitedEvent]
+) -> dict[tuple[UUID, str], list[dict[str, Any]]]:
+    """Every correction of these events, the oldest first; `counted_here` by this line or one it adjusts."""
+    heard = {rows.line.id, *(UUID(each) for each in _adjusts(rows).get("line_ids", ()))}
+    found: dict[tuple[UUID, str], list[dict[str, Any]]] = {}
+    for product_id in {event.product_id for event in events}:
+        ids = [event.event_id for event in events if event.product_id == product_id]
+        standing = usage_corrections.of_events(session, rows.line.organization_id, product_id, ids)
+        for each in standing:
+            found.setdefault((product_id, each.event_id), []).append(
+                {
+                    "id": str(each.id),
+                    "kind": each.kind,
+                    "quantity": None if each.quantity is None else _exact(each.quantity),
+                    "reason": each.reason,
+                    "who": each.who,
+                    "received_at": _instant(each.received_at),
+                    "line_id": None if each.invoice_line_id is None else str(each.invoice_line_id),
+                    "counted_here": each.invoice_line_id in heard,
+                }
+            )
+    return found
+
+
+def _adjusts(rows: LineRows) -> Mapping[str, Any]:
+    adjusts: Mapping[str, Any] = rows.line.explanation.get("adjusts") or {}
+    return adjusts
+
+
+def _event_record(event: CitedEvent, filters: Match, corrections: list[dict[str, Any]]) -> dict[str, Any]:
+    """The event as it came, and its corrections; `counts` says whether the line counts it."""
+    heard = [each for each in corrections if each["counted_here"]]
+    void = bool(heard) and heard[-1]["kind"] == "void"
     return {
         "event_id": event.event_id,
         "occurred_at": _instant(event.occurred_at),
         "quantity": _exact(event.quantity),
         "properties": event.properties or {},
-        "counts": matches(event.properties or {}, filters),
+        "counts": matches(event.properties or {}, filters) and not void,
         "batch_id": str(event.batch_id),
+        "corrections": corrections,
     }
 
 
@@ -229,7 +268,7 @@ def _again(session: Session, rows: LineRows) -> Money | None:
 def _metered_again(session: Session, rows: LineRows) -> Money:
     """Rate the events again; an adjustment is the whole period less what its earlier lines charged."""
     line = rows.line
-    adjusts: Mapping[str, Any] = line.explanation.get("adjusts") or {}
+    adjusts = _adjusts(rows)
     line_ids = [line.id, *(UUID(each) for each in adjusts.get("line_ids", ()))]
     quantity = _quantity_again(session, rows, line_ids)
     charge = rate(quantity, ChargeTerms.from_record(line.explanation["terms"])).amount

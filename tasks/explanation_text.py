@@ -51,9 +51,12 @@ def _quantity(told: Mapping[str, Any]) -> str:
     unit = f" {quantity['unit']}" if quantity["unit"] else ""
     source = ""
     if quantity["aggregation"]:
-        source = f": {quantity['aggregation']} of {quantity['facts'] - quantity['excluded']} events"
+        counted = quantity["facts"] - quantity["excluded"] - quantity["voided"]
+        source = f": {quantity['aggregation']} of {counted} events"
     if quantity["excluded"]:
         source += f" ({quantity['excluded']} more do not pass the meter's filters)"
+    if quantity["voided"]:
+        source += f" ({quantity['voided']} more never happened, as corrected)"
     return f"{_grouped(quantity['value'])}{unit}{source}"
 
 
@@ -75,15 +78,32 @@ def _rounding(told: Mapping[str, Any], currency: str) -> Iterator[str]:
 def _cause(told: Mapping[str, Any], currency: str) -> Iterator[str]:
     cause = told["cause"]
     if cause:
-        yield _row(
-            "cause", f"{cause.get('late_events', 'some')} events came after their period was invoiced:"
-        )
+        yield from _causes(cause)
         yield _row("", f"{_money(told['rounding']['rounded_minor'], currency)} for the whole period")
         count = len(cause.get("line_ids", ()))
         billed = _money(cause["billed_minor"], currency)
         yield _row("", f"less {billed} that {count} earlier line{'' if count == 1 else 's'} charged for it")
     if told["proration"]:
         yield _row("proration", str(told["proration"]))
+
+
+def _causes(cause: Mapping[str, Any]) -> Iterator[str]:
+    """What came, and what was corrected, after the period was invoiced."""
+    late, corrected = cause.get("late_events", "some"), cause.get("corrected_events", 0)
+    label = "cause"
+    if late or not corrected:
+        yield _row(label, f"{late} events came after their period was invoiced:")
+        label = ""
+    if corrected:
+        what = "correction was" if corrected == 1 else "corrections were"
+        yield _row(label, f"{corrected} {what} made after the period was invoiced:")
+    for each in cause.get("corrections", ()):
+        yield _row("", f"  {each['event_id']} {_correction(each)}: {each['reason']}")
+
+
+def _correction(correction: Mapping[str, Any]) -> str:
+    void = correction["kind"] == "void"
+    return "never happened" if void else f"should have been {_grouped(correction['quantity'])}"
 
 
 def _reductions(told: Mapping[str, Any], currency: str) -> Iterator[str]:
@@ -121,6 +141,10 @@ def _events(told: Mapping[str, Any]) -> Iterator[str]:
         mark = "" if event["counts"] else "  (not counted)"
         yield _row(label, f"{event['occurred_at']}  {event['quantity']:>8}  {event['event_id']}{mark}")
         label = ""
+        for each in event.get("corrections", ()):
+            when = f"corrected on {_day(each['received_at'])} by {each['who']}"
+            later = "" if each["counted_here"] else ", on another line" if each["line_id"] else ", waiting"
+            yield _row("", f"  {when}{later}: {_correction(each)} ({each['reason']})")
     if events["next"]:
         yield _row(label, f"(a page of {events['total']} in all)")
 

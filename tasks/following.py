@@ -67,6 +67,7 @@ def _follow_item(
     unit.session.add(new)
     unit.session.flush()
     change_queries.attribute_usage(unit.session, item, new)
+    unit.enqueue("usage.redrive", str(new.id), subject_id=new.product_id)
     if subscription.product_plan_id is not None:
         subscription.product_plan_id, subscription.quantity = plan.id, theirs.quantity
     log.warning("subscription %s follows a change that a person made at Stripe", subscription.id)

@@ -14,11 +14,11 @@ from billing.periods import Interval, Period, period_at
 from gateway import requests, translate
 from gateway.errors import Refused
 from gateway.translate import InvoiceFacts
-from models import billing_queries, usage_billing
+from models import billing_queries
 from models.invoices import Invoice, InvoiceLine
 from models.subscriptions import ProductSubscription
 from models.work import ClaimedJob
-from tasks import balance, coupons, invoice_rows, mirroring, payments, rating, tax
+from tasks import adjusting, balance, coupons, invoice_rows, mirroring, payments, rating, tax
 from tasks.context import Context, TenantUnit
 from tasks.queue import TryLater, job
 from tasks.rating import RatedLine
@@ -102,10 +102,7 @@ def bill_late_usage(context: Context, claimed: ClaimedJob) -> None:
         subscription = unit.session.get_one(
             ProductSubscription, (claimed.organization_id, claimed.subject_id)
         )
-        if not usage_billing.late_groups(unit.session, unit.organization.id, subscription.id):
-            return
-        invoice = invoice_rows.draft(unit, subscription, "adjustment", Period(claimed.due_at, claimed.due_at))
-        unit.enqueue("invoicing.bill", str(invoice.id), subject_id=invoice.id)
+        adjusting.bill_waiting(unit, subscription, claimed.due_at)
 
 
 @job("invoicing.bill", queue="invoicing")
@@ -156,7 +153,8 @@ def _rate(unit: TenantUnit, invoice: Invoice, *, missed: bool) -> None:
         rated += rating.usage_lines(unit, subscription, invoice, closed)
         rated += rating.late_lines(unit, subscription, invoice)
         rated += rating.change_lines(unit, subscription, invoice)
-        subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
+        if closed.seconds:  # an adjustment at an instant closes nothing: the running period goes on
+            subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
     built = _built(unit, subscription, invoice, rated)
     rating.note_debits(unit, rated, built)
     coupons.spend(unit, subscription, invoice, built)

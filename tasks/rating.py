@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -15,15 +15,18 @@ from billing.keys import line_id, line_key
 from billing.metering import Aggregation, UsageFact, aggregate
 from billing.money import Money
 from billing.periods import Period
-from billing.rating import Rating
+from billing.rating import ChargeTerms, Rating, rate
 from billing.usage import Counted, Holding, MeterRules, RatedGroup, held_share, rate_groups
 from models import billing_queries, change_queries, usage_billing
 from models.billing_queries import BilledItem, MeteredCharge
 from models.catalog import Meter
 from models.invoices import Invoice
 from models.subscriptions import ProductSubscription, SubscriptionItem
-from models.usage_billing import UsageWindow
+from models.usage_billing import Billed, Taken, UsageWindow
 from tasks.context import TenantUnit
+
+# A line names this many of the corrections that it has taken; the explanation's pages show all.
+_MOST_CAUSES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,10 @@ def usage_lines(
 
 
 def late_lines(unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice) -> list[RatedLine]:
-    """Adjustments for usage that came after its period was invoiced.
+    """Adjustments for usage that came, or was corrected, after its period was invoiced.
 
-    Each is the group's whole period rated again, less what its lines charged: exact for every charge
-    model, and priced at the plan version that the item had then.
+    Each is the group's whole period rated again, less what its lines charged so far: exact for every
+    charge model, below zero too, and priced by the terms of those lines, whatever the plan costs now.
     """
     items = {
         billed.item.id: billed
@@ -224,13 +227,14 @@ def _usage_lines(unit: TenantUnit, invoice: Invoice, usage: Metered) -> list[Rat
         return []
     keys = {number: usage.key("usage", number) for number in usage.monthly.numbers}
     took = usage_billing.take(unit.session, usage.window, _line_ids(unit, invoice, keys))
-    if not usage.period.seconds and not took:
+    # Nobody owes a minimum for a subscription that never began.
+    if not took and (not usage.period.seconds or usage.subscription.status == "incomplete_expired"):
         return []
     rated = rate_groups(usage.price, _counted(unit, usage))
-    return [_usage_line(usage, keys[group.number], group) for group in rated]
+    return [_usage_line(usage, keys[group.number], group, took.get(group.number, Taken())) for group in rated]
 
 
-def _usage_line(usage: Metered, key: str, group: RatedGroup) -> RatedLine:
+def _usage_line(usage: Metered, key: str, group: RatedGroup, taken: Taken) -> RatedLine:
     suffix = " (free trial)" if usage.in_trial else ""
     draft = DraftLine(
         key=key,
@@ -242,45 +246,81 @@ def _usage_line(usage: Metered, key: str, group: RatedGroup) -> RatedLine:
         period=usage.period,
         product=str(usage.billed.product.id),
         discountable=False,
-        explanation=_usage_record(usage, group),
+        explanation={
+            **_usage_record(usage, group),
+            **({"corrections": taken.corrections} if taken.corrections else {}),
+        },
     )
     return RatedLine(draft, usage.billed.item.id, usage.billed.product.id, usage.meter.id)
 
 
 def _late_lines(unit: TenantUnit, invoice: Invoice, usage: Metered) -> list[RatedLine]:
     keys = {number: usage.key("late", number) for number in usage.monthly.numbers}
-    came = usage_billing.take(unit.session, usage.window, _line_ids(unit, invoice, keys))
+    took = usage_billing.take(unit.session, usage.window, _line_ids(unit, invoice, keys))
     rated = {group.number: group for group in rate_groups(usage.price, _counted(unit, usage))}
     lines = []
-    for number in (number for number in usage.monthly.numbers if number in came):
+    for number in (number for number in usage.monthly.numbers if number in took):
         this_id = line_id(unit.organization.id, invoice.id, keys[number])
         match = usage.monthly.match_of(number)
-        billed_minor, line_ids = usage_billing.billed(unit.session, usage.window, this_id, match)
+        billed = usage_billing.billed(unit.session, usage.window, this_id, match)
         adjusts = {
             "period_start": _instant(usage.period.start),
             "period_end": _instant(usage.period.end),
-            "billed_minor": billed_minor,
-            "line_ids": [str(each) for each in line_ids],
-            "late_events": came[number],
+            "billed_minor": billed.amount_minor,
+            "line_ids": [str(each) for each in billed.line_ids],
+            "late_events": took[number].events,
+            "corrected_events": took[number].corrections,
+            "corrections": _causes(unit, this_id) if took[number].corrections else [],
         }
-        lines.append(_late_line(usage, keys[number], rated[number], adjusts))
+        lines.append(_late_line(usage, keys[number], _as_rated(rated[number], billed), adjusts, billed))
     return lines
 
 
-def _late_line(usage: Metered, key: str, group: RatedGroup, adjusts: dict[str, Any]) -> RatedLine:
+def _late_line(
+    usage: Metered, key: str, group: RatedGroup, adjusts: dict[str, Any], billed: Billed
+) -> RatedLine:
+    came = {"late": adjusts["late_events"], "corrected": adjusts["corrected_events"]}
+    words = f"{' and '.join(word for word, count in came.items() if count)} {usage.meter.name.lower()}"
+    before = billed.explanation or {}
     draft = DraftLine(
         key=key,
         kind=LineKind.adjustment,
-        description=usage.described(f"late {usage.meter.name.lower()}", group.number),
+        description=usage.described(words, group.number),
         amount=group.rating.amount - Money(adjusts["billed_minor"], usage.subscription.currency),
-        quantity=Fraction(adjusts["late_events"]),
+        quantity=Fraction(sum(came.values())),
         unit_price=None,
         period=usage.period,
         product=str(usage.billed.product.id),
         discountable=False,
-        explanation={**_usage_record(usage, group), "adjusts": adjusts},
+        explanation={
+            **_usage_record(usage, group),
+            **{name: before[name] for name in ("plan", "trial", "share") if name in before},
+            "adjusts": adjusts,
+        },
     )
     return RatedLine(draft, usage.billed.item.id, usage.billed.product.id, usage.meter.id)
+
+
+def _as_rated(group: RatedGroup, billed: Billed) -> RatedGroup:
+    """The group by the terms that its lines were rated by; by the plan's, where there is none yet."""
+    if billed.explanation is None:
+        return group
+    terms = ChargeTerms.from_record(billed.explanation["terms"])
+    return replace(group, terms=terms, rating=rate(group.counted.quantity, terms))
+
+
+def _causes(unit: TenantUnit, this_id: UUID) -> list[dict[str, Any]]:
+    """The corrections that an adjustment has taken, as it names them."""
+    return [
+        {
+            "id": str(each.id),
+            "event_id": each.event_id,
+            "kind": each.kind,
+            "quantity": None if each.quantity is None else exact_text(Fraction(each.quantity)),
+            "reason": each.reason,
+        }
+        for each in usage_billing.causes(unit.session, unit.organization.id, this_id, _MOST_CAUSES)
+    ]
 
 
 def _line_ids(unit: TenantUnit, invoice: Invoice, keys: Mapping[int, str]) -> list[UUID]:
@@ -299,6 +339,7 @@ def _counted(unit: TenantUnit, usage: Metered) -> dict[int, Counted]:
                 Fraction(total.sum if aggregation is Aggregation.sum else total.counted),
                 total.counted,
                 total.excluded,
+                total.voided,
             )
             for number, total in totals.items()
         }
@@ -308,7 +349,10 @@ def _counted(unit: TenantUnit, usage: Metered) -> dict[int, Counted]:
         facts.setdefault(row.group, []).append(fact)
     return {
         number: Counted(
-            aggregate(aggregation, facts.get(number, ()), usage.period), total.counted, total.excluded
+            aggregate(aggregation, facts.get(number, ()), usage.period),
+            total.counted,
+            total.excluded,
+            total.voided,
         )
         for number, total in totals.items()
     }
@@ -334,10 +378,12 @@ def _usage_record(usage: Metered, group: RatedGroup) -> dict[str, Any]:
         "aggregation": usage.meter.aggregation,
         "terms": group.terms.to_record(),
         "rating": group.rating.to_record(),
-        "facts": group.counted.facts + group.counted.excluded,
+        "facts": group.counted.events,
         "trial": usage.in_trial,
         "share": exact_text(usage.holding.share),
     }
+    if group.counted.voided:
+        record["voided"] = group.counted.voided
     if usage.meter.filters:
         record |= {"filters": usage.meter.filters, "excluded": group.counted.excluded}
     if usage.monthly.groups:

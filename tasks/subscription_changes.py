@@ -219,6 +219,8 @@ def _apply(unit: TenantUnit, subscription: ProductSubscription, wanted: Subscrip
     else:
         new = _following(unit, old, wanted, at)
         change_queries.attribute_usage(unit.session, old, new)
+        # The new plan may bill what the old one had no price for.
+        unit.enqueue("usage.redrive", str(new.id), subject_id=new.product_id)
         if subscription.product_plan_id is not None:
             subscription.product_plan_id = new.plan_id
         if new.quantity != old.quantity and subscription.product_plan_id is not None:

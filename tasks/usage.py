@@ -15,6 +15,7 @@ from models.database import Connection
 from models.mailbox import NewBatch, StoredBatch
 from models.ops import UsageBatch
 from models.work import ClaimedJob
+from tasks import adjusting
 from tasks.context import Context
 from tasks.queue import job, tick
 from tasks.usage_door import checked
@@ -135,19 +136,12 @@ def _open(context: Context, batches: Sequence[UsageBatch]) -> None:
         mailbox.settle(session, UsageBatch, ids, context.wall())
         unbilled = usage_intake.ended_with_late_usage(session, organization_ids)
     for organization_id, subscription_id in unbilled:
-        _have_billed(context, organization_id, subscription_id)
+        with context.tenant(organization_id) as unit:
+            adjusting.have_billed(unit, subscription_id)
     with context.system() as unit:
         # A clock does not move on over usage that is not opened: it may be of the period that ends.
         for clock_id in clock_queries.clocks_of(unit.session, organization_ids):
             unit.ring("clocks.step", str(clock_id))
-
-
-def _have_billed(context: Context, organization_id: UUID, subscription_id: UUID) -> None:
-    """Have late usage billed that no coming invoice will take."""
-    with context.tenant(organization_id) as unit:
-        due_at = unit.now + context.settings.collection_window
-        key = f"{subscription_id}:{unit.now:%Y%m%d%H%M%S}"
-        unit.enqueue("invoicing.bill_late_usage", key, subject_id=subscription_id, due_at=due_at)
 
 
 @job("usage.redrive", queue="usage")
@@ -157,4 +151,5 @@ def redrive(context: Context, claimed: ClaimedJob) -> None:
     assert claimed.subject_id is not None
     with context.tenant(claimed.organization_id) as unit:
         found = usage_intake.redrive(unit.session, claimed.organization_id, claimed.subject_id)
+        adjusting.follow_up(unit)
     log.info("%d quarantined usage records of %s found their subscription", found, claimed.organization_id)

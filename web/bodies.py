@@ -170,3 +170,13 @@ class UsageEventBody(Body):
 
 class UsageBatchBody(Body):
     events: Annotated[list[UsageEventBody], Meta(min_length=1, max_length=5_000)]
+
+
+class UsageCorrection(Body):
+    """What an event should have said: another `quantity` (also a JSON number), or, with `void`, nothing."""
+
+    organization: Reference
+    event_id: Reference
+    reason: Annotated[str, Meta(min_length=1, max_length=300)]
+    quantity: str | None = None
+    void: bool = False

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 from flask import Response, g, request
@@ -17,6 +17,8 @@ from web.calls import Answer, Call, Route
 from web.idempotency import answered_once, check_key, digest_of
 from web.problems import InvalidFields, UnsupportedBody
 from web.ratelimit import Limit
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _AT_PATH = re.compile(r"^(?P<message>.*) - at `\$(?P<path>.*)`$", re.DOTALL)
 _QUOTED = re.compile(r"(?:unknown field|missing required field) `(?P<field>[^`]*)`")
@@ -50,7 +52,7 @@ def view_of(route: Route, context: Context, doorkeeper: Doorkeeper) -> Callable[
             query=_storable_query(),
             headers=request.headers,
             raw=raw,
-            body=_typed(raw, route.body) if route.body else None,
+            body=typed(strict_json.decode(raw) if raw.strip() else {}, route.body) if route.body else None,
             started_at=started_at,
         )
         return _response(_answer(route, call))
@@ -80,9 +82,8 @@ def _body(max_body: int) -> bytes:
     return raw
 
 
-def _typed(raw: bytes, body: type[msgspec.Struct]) -> Any:
-    """The body as an instance of its type. Raises BadRequest, InvalidFields."""
-    decoded = strict_json.decode(raw) if raw.strip() else {}
+def typed(decoded: object, body: type[T]) -> T:
+    """A decoded body as an instance of its type. Raises InvalidFields."""
     try:
         return msgspec.convert(decoded, body)
     except msgspec.ValidationError as error:

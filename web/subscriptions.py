@@ -7,9 +7,9 @@ from msgspec import UNSET, UnsetType
 from billing.errors import NotFound
 from models import reading
 from models.reading import SubscriptionListing
-from tasks import pausing, subscription_changes, subscriptions
-from web import bodies, shapes
-from web.calls import ORGANIZATION, Answer, Call, Route
+from tasks import adjusting, pausing, subscription_changes, subscriptions
+from web import bodies, shapes, usage_shapes
+from web.calls import ADMIN, ORGANIZATION, Answer, Call, Route
 from web.invoices import line as invoice_line
 
 
@@ -104,6 +104,12 @@ def reactivate(call: Call) -> Answer:
     organization_id, subscription_id = call.organization_of("subscription")
     subscriptions.reactivate(call.context, organization_id, subscription_id)
     return Answer(_read(call, organization_id, subscription_id))
+
+
+def adjust(call: Call) -> Answer:
+    organization_id, subscription_id = call.organization_of("subscription")
+    invoice = adjusting.adjust(call.context, organization_id, subscription_id)
+    return Answer(usage_shapes.Adjustment(invoice=None if invoice is None else invoice.id), status=202)
 
 
 def _read(
@@ -256,5 +262,16 @@ ROUTES = (
         tag="Subscriptions",
         answer=shapes.Subscription,
         refusals=(404, 409),
+    ),
+    Route(
+        method="POST",
+        path=_ALL + "<id>/adjust/",
+        view=adjust,
+        access=ADMIN,
+        summary="Bill what came late or was corrected now, on an invoice of its own",
+        tag="Subscriptions",
+        answer=usage_shapes.Adjustment,
+        status=202,
+        refusals=(404,),
     ),
 )

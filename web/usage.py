@@ -1,14 +1,19 @@
-"""The usage door: a batch is checked whole, stored whole, and answered with its id."""
+"""The usage door: a batch is checked whole, stored whole, and answered with its id; and corrections."""
 
 import hashlib
+from decimal import Decimal
 
 from billing.errors import NotFound
-from billing.metering import FieldError
+from billing.metering import FieldError, parse_quantity
 from models import reading
+from models.quarantine import Content
+from tasks import quarantine, usage_corrections
 from tasks.accounts import batch_accounts
 from tasks.usage import accept_batch
-from web import bodies, shapes, strict_json
+from tasks.usage_corrections import CorrectionTerms
+from web import bodies, shapes, strict_json, usage_shapes
 from web.calls import MIB, PRODUCT, PRODUCT_READS, Answer, Call, Route
+from web.dispatch import typed
 from web.idempotency import check_key
 from web.problems import InvalidFields
 
@@ -75,6 +80,84 @@ def _events(decoded: object) -> list[dict[str, object]]:
     return events
 
 
+def correct(call: Call) -> Answer:
+    caller, body = call.known(), _correction(call.raw)
+    assert caller.product_id is not None, "only a product's key comes here"
+    key = call.headers.get("Idempotency-Key")
+    terms = CorrectionTerms(
+        event_id=body.event_id,
+        quantity=None if body.quantity is None else parse_quantity(body.quantity),
+        reason=body.reason,
+        who=f"{caller.kind} key {caller.name}",
+        idempotency_key=None if key is None else check_key(key),
+    )
+    organization_id = call.organization_id(body.organization)
+    found = usage_corrections.correct(call.context, caller.product_id, organization_id, terms)
+    row = found.correction
+    shown = usage_shapes.UsageCorrection(
+        id=row.id,
+        organization=row.organization_id,
+        event_id=row.event_id,
+        number=row.number,
+        kind=row.kind,
+        quantity=None if row.quantity is None else shapes.plain(row.quantity),
+        original_quantity=shapes.plain(found.record.quantity),
+        reason=row.reason,
+        received_at=row.received_at,
+        effect=found.effect,
+    )
+    return Answer(shown, status=201 if found.created else 200)
+
+
+def _correction(raw: bytes) -> bodies.UsageCorrection:
+    """The body of a correction; its quantity may be a JSON number too. Raises InvalidFields."""
+    decoded = strict_json.decode(raw) if raw.strip() else {}
+    if isinstance(decoded, dict):
+        quantity = decoded.get("quantity")
+        if isinstance(quantity, int | Decimal) and not isinstance(quantity, bool):
+            decoded["quantity"] = str(quantity)
+    body = typed(decoded, bodies.UsageCorrection)
+    if body.void and body.quantity is not None:
+        raise InvalidFields([FieldError("quantity", "must not be given with `void`")])
+    if not body.void and body.quantity is None:
+        raise InvalidFields([FieldError("quantity", "is required, unless `void` is true")])
+    return body
+
+
+def conflicts(call: Call) -> Answer:
+    reference = call.query.get("organization")
+    found, following = quarantine.conflicts(
+        call.context,
+        call.page(),
+        organization_id=None if reference is None else call.organization_id(reference),
+        product_id=call.known().product_id,
+    )
+    items = [
+        usage_shapes.UsageConflict(
+            id=row.id,
+            organization=row.organization,
+            product=row.product,
+            event_id=row.event_id,
+            received_at=row.received_at,
+            kept=_content(row.kept),
+            refused=_content(row.refused),
+            settled=row.settled,
+        )
+        for row in found
+    ]
+    return Answer(usage_shapes.UsageConflicts(items, following))
+
+
+def _content(content: Content) -> usage_shapes.EventContent:
+    return usage_shapes.EventContent(
+        metric=content.metric,
+        quantity=shapes.plain(content.quantity),
+        timestamp=content.occurred_at,
+        properties=content.properties,
+        batch_id=content.batch_id,
+    )
+
+
 ROUTES = (
     Route(
         method="POST",
@@ -93,6 +176,20 @@ ROUTES = (
         refusals=(400, 409, 413, 422),
     ),
     Route(
+        method="POST",
+        path="/api/billing/usage/correct/",
+        view=correct,
+        access=PRODUCT,
+        summary="Correct one event: another quantity, or void; before or after its invoice",
+        tag="Usage",
+        read_by_view=(bodies.UsageCorrection,),
+        answer=usage_shapes.UsageCorrection,
+        status=201,
+        # A correction keeps its own key, and an event that is on its way is asked for again.
+        keeps_answer=False,
+        refusals=(404, 409, 422, 503),
+    ),
+    Route(
         method="GET",
         path="/api/billing/usage/batches/<id>/",
         view=accounts,
@@ -100,6 +197,21 @@ ROUTES = (
         summary="What became of a batch: accepted = rated + waiting + quarantined + duplicate",
         tag="Usage",
         answer=shapes.BatchAccounts,
+        refusals=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/api/billing/usage/conflicts/",
+        view=conflicts,
+        access=PRODUCT_READS,
+        summary="Event ids that came with two contents, both side by side, newest first",
+        tag="Usage",
+        answer=usage_shapes.UsageConflicts,
+        query={
+            "organization": "only of this one: id, slug or external id",
+            "limit": "1 to 200, 50 if not given",
+            "cursor": "`next` of the page before",
+        },
         refusals=(404,),
     ),
 )

@@ -78,6 +78,7 @@ def test_usage_is_explained_tier_by_tier(context: Context, quarter: Quarter) -> 
         "properties": {"workflow": "w0"},
         "counts": True,
         "batch_id": str(quarter.batch_id),
+        "corrections": [],
     }
 
 

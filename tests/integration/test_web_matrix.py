@@ -32,6 +32,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/billing/coupons/": {"code": "WELCOME", "name": "Welcome", "percent_off": "10"},
     "/api/billing/tax_rates/": {"code": "de-vat", "name": "VAT", "percentage": "19"},
     "/api/billing/organizations/<id>/credit/": {"amount_minor": 5_00, "reason": "an outage"},
+    "/api/billing/usage/correct/": {
+        "organization": "acme",
+        "event_id": "e1",
+        "void": True,
+        "reason": "a test",
+    },
     "/api/billing/test_clocks/": {"name": "c", "at": "2026-01-01T00:00:00Z"},
     "/api/billing/test_clocks/<id>/advance/": {"to": "2026-02-01T00:00:00Z"},
 }

@@ -3,6 +3,7 @@
 Real Postgres, Valkey, Celery workers, beat, and the local Stripe; nothing is replaced.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -116,11 +117,29 @@ class Customer:
         accepted: dict[str, Any] = self.world.product.post("/api/billing/usage/track/", event, str(uuid4()))
         return self.batch(accepted["batch_id"])
 
-    def batch(self, batch_id: str) -> dict[str, Any]:
-        """The accounts of a batch, once a worker has opened it."""
+    def corrects(
+        self, event_id: str, quantity: str | int | None, reason: str, key: str | None = None
+    ) -> dict[str, Any]:
+        """Correct an event of workflow runs; no quantity: it never happened."""
+        content = {"organization": self.slug, "event_id": event_id, "reason": reason}
+        said = {"void": True} if quantity is None else {"quantity": str(quantity)}
+        path = "/api/billing/usage/correct/"
+        answer: dict[str, Any] = self.world.product.post(path, {**content, **said}, key or str(uuid4()))
+        return answer
+
+    def adjusts(self, subscription_id: str) -> str | None:
+        """Have what waits late or corrected billed at once; waits until that is done."""
+        path = f"/api/billing/subscriptions/{subscription_id}/adjust/"
+        answer: dict[str, Any] = self.world.admin.post(path, {}, str(uuid4()))
+        self.rests()
+        return str(answer["invoice"]) if answer["invoice"] else None
+
+    def batch(self, batch_id: str, product: Api | None = None) -> dict[str, Any]:
+        """The accounts of a batch, once a worker has opened it; `product` posted it."""
         opened = patiently(lambda: self._opened(batch_id), bool)
         assert opened, f"nobody opened batch {batch_id}"
-        accounts: dict[str, Any] = self.world.product.get(f"/api/billing/usage/batches/{batch_id}/")
+        api = product or self.world.product
+        accounts: dict[str, Any] = api.get(f"/api/billing/usage/batches/{batch_id}/")
         return accounts
 
     def _opened(self, batch_id: str) -> bool:
@@ -141,6 +160,11 @@ class Customer:
         """Wait until everything due now has been done."""
         now = self.world.admin.get(f"/api/billing/test_clocks/{self.clock}/")["at"]
         self.lives_until(now.removesuffix("Z"))
+
+    def changes(self, subscription_id: str, **terms: Any) -> None:
+        path = f"/api/billing/subscriptions/{subscription_id}/"
+        answer = self.world.admin.send("PATCH", path, json.dumps(terms).encode(), str(uuid4()))
+        assert answer.status == 200, answer.content
 
     def cancels(self, subscription_id: str, *, at_period_end: bool) -> dict[str, Any]:
         path = f"/api/billing/subscriptions/{subscription_id}/cancel/"

@@ -1,0 +1,60 @@
+"""The JSON that goes out about usage: corrections, conflicts, accounts, adjustments on demand."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class UsageCorrection(Struct, kw_only=True):
+    """A correction that stands; of several of one event the one with the highest `number` counts.
+
+    `effect`: with_its_period (not invoiced yet), adjustment (the next invoice carries the difference),
+    quarantined (the event waits there), or invoiced.
+    """
+
+    id: UUID
+    organization: UUID
+    event_id: str
+    number: int
+    kind: str
+    quantity: str | None
+    original_quantity: str
+    reason: str
+    received_at: datetime
+    effect: str
+
+
+class EventContent(Struct, kw_only=True):
+    """What a usage event says, and the batch that it came in."""
+
+    metric: str | None
+    quantity: str
+    timestamp: datetime
+    properties: dict[str, Any]
+    batch_id: UUID
+
+
+class UsageConflict(Struct, kw_only=True):
+    """One event id, two contents: the `kept` one counts. `settled` once it was corrected after that."""
+
+    id: UUID
+    organization: str
+    product: str
+    event_id: str
+    received_at: datetime
+    kept: EventContent
+    refused: EventContent
+    settled: bool
+
+
+class UsageConflicts(Struct):
+    items: list[UsageConflict]
+    next: UUID | None = None
+
+
+class Adjustment(Struct, kw_only=True):
+    """The invoice that bills what waited late or corrected; null when nothing waits."""
+
+    invoice: UUID | None

@@ -101,10 +101,11 @@ def aggregate(aggregation: Aggregation, facts: Iterable[UsageFact], period: Peri
 
 def matches(properties: Mapping[str, object], filters: Mapping[str, Sequence[object]]) -> bool:
     """Whether an event passes a meter's filters: each named property has one of the listed values."""
-    return all(
-        any(_same_value(properties.get(name), value) for value in allowed)
-        for name, allowed in filters.items()
-    )
+    for name, allowed in filters.items():
+        value = properties.get(name)
+        if not any(_same_value(value, each) for each in allowed):
+            return False
+    return True
 
 
 def group_key(properties: Mapping[str, object], group_by: Sequence[str]) -> str:

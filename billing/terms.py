@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from fractions import Fraction
-from numbers import Rational
 
 from billing.currencies import charge_step
 from billing.errors import InvalidTerms
@@ -15,6 +14,7 @@ from billing.money import Money
 
 _SHAPE = 1
 _ZERO = Fraction(0)
+_ONE = Fraction(1)
 
 
 class ChargeModel(StrEnum):
@@ -93,26 +93,35 @@ class ChargeTerms:
         _check_parts(self)
         _check_tiers(self)
 
-    def scaled(self, share: Fraction) -> ChargeTerms:
-        """The same prices for a part (or a multiple) of the period that they were made for.
+    def scaled(self, size: Fraction, price: Fraction = _ONE) -> ChargeTerms:
+        """The same terms for quantities `size` times as large, at prices `price` times as high.
 
-        What counts over the whole period shrinks or grows with it: the allowance, the tiers' bounds, the
-        fixed part, minimum and maximum (rounded). Unit prices, packages and shares stay.
-        Raises: ValueError for a share that is not above zero.
+        The allowance and the tiers' bounds are positions on the axis of the quantity, and go with `size`;
+        unit prices, and the part that a percentage takes, with `price`; an amount that is due once (fixed,
+        flat, minimum, maximum) with both. Packages keep their size. The bounds of the charge are rounded.
+        Raises: ValueError for a factor that is not above zero.
         """
-        if share <= 0:
-            raise ValueError(f"a period's part is above zero, not {share}")
-        bounds = (self.minimum_minor, self.maximum_minor)
+        if size <= 0 or price <= 0:
+            raise ValueError(f"terms are scaled by what is above zero, not by {size} and {price}")
+        whole = size * price
         minimum, maximum = (
-            None if bound is None else Money(bound, self.currency).scaled(share).minor for bound in bounds
+            None if bound is None else Money(bound, self.currency).scaled(whole).minor
+            for bound in (self.minimum_minor, self.maximum_minor)
         )
         return replace(
             self,
-            included=self.included * share,
-            fixed=self.fixed * share,
+            unit_price=self.unit_price * (whole if self.model is ChargeModel.flat else price),
+            included=self.included * size,
             tiers=tuple(
-                replace(tier, up_to=None if tier.up_to is None else tier.up_to * share) for tier in self.tiers
+                Tier(
+                    None if tier.up_to is None else tier.up_to * size,
+                    tier.unit_price * price,
+                    tier.flat * whole,
+                )
+                for tier in self.tiers
             ),
+            share=None if self.share is None else self.share * price,
+            fixed=self.fixed * whole,
             minimum_minor=minimum,
             maximum_minor=maximum,
         )
@@ -168,7 +177,7 @@ def _check_numbers(terms: ChargeTerms) -> None:
     for field, number in numbers.items():
         if number is None:
             continue
-        if not isinstance(number, Rational):
+        if not isinstance(number, int | Fraction):
             raise InvalidTerms("must be an exact number, not a float", field=field)
         if number < 0:
             raise InvalidTerms("must not be negative", field=field)

@@ -79,8 +79,7 @@ class Holding:
         if self.in_trial:
             free = ChargeTerms(ChargeModel.per_unit, monthly.rest.currency)
             return monthly.each(lambda _: free)
-        whole = monthly.each(lambda terms: terms_over(terms, self.interval, aggregation))
-        return whole if self.share == 1 else whole.each(lambda terms: terms.scaled(self.share))
+        return monthly.each(lambda terms: terms_over(terms, self.interval, aggregation, self.share))
 
 
 def held_share(period: Period, held_from: datetime, held_until: datetime | None) -> Fraction:

@@ -1,8 +1,8 @@
 """A second opinion on metering and rating, written from the formulas alone.
 
-It shares no code and no method with the package: it walks the axis of quantities unit by unit and the
-axis of time step by step, and rounds by comparing remainders. Slow, and hard to get wrong.
-Terms come as the plain record that an invoice line stores. Bounds and the allowance must be integers.
+It shares no code and no method with the package: it walks the axis of quantities step by step and the
+axis of time boundary by boundary, and rounds by comparing remainders. Slow, and hard to get wrong.
+Terms come as the plain record that the catalog and invoice lines store.
 """
 
 from __future__ import annotations
@@ -13,14 +13,116 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+_TICK = timedelta(microseconds=1)
+# What a currency can be charged in, where that is not one minor unit.
+_STEPS = {"KWD": 10, "ISK": 100}
+
 
 class Fact(NamedTuple):
-    """A quantity at an instant, with the identity of its event and a value to count distinctly."""
+    """A quantity at an instant, with the identity of its event, a value to count distinctly, properties."""
 
     quantity: Fraction
     at: datetime
     key: str
     value: str
+    properties: dict[str, Any] = {}
+
+
+class Contract(NamedTuple):
+    """How a plan is held: its billing period, and from when to when of it."""
+
+    interval: str
+    start: datetime
+    end: datetime
+    held_from: datetime
+    held_until: datetime
+
+
+class Line(NamedTuple):
+    """What is charged for one group: its place in the price (None: the rest), and how it came about."""
+
+    group: int | None
+    quantity: Fraction
+    facts: int
+    excluded: int
+    minor: int
+
+
+def slow_lines(
+    aggregation: str,
+    filters: dict[str, Any],
+    price: dict[str, Any],
+    facts: Sequence[Fact],
+    contract: Contract,
+) -> list[Line]:
+    """Every line of the period, the listed groups first; only those with events or an amount."""
+    groups: list[dict[str, Any]] = price.get("groups", [])
+    lines = []
+    for place in (*range(len(groups)), None):
+        mine = [fact for fact in facts if _place(fact.properties, groups) == place]
+        good = [fact for fact in mine if _fits(fact.properties, filters)]
+        bad = [fact for fact in mine if not _fits(fact.properties, filters)]
+        quantity = slow_quantity(aggregation, good, contract.start, contract.end)
+        terms = slow_terms(price if place is None else groups[place], aggregation, contract)
+        counts = [slow_quantity("count", some, contract.start, contract.end) for some in (good, bad)]
+        line = Line(place, quantity, int(counts[0]), int(counts[1]), slow_charge(quantity, terms))
+        if line.facts or line.excluded or line.minor:
+            lines.append(line)
+    return lines
+
+
+def slow_terms(monthly: dict[str, Any], aggregation: str, contract: Contract) -> dict[str, Any]:
+    """A month's terms as those of the stretch in which the plan was held.
+
+    What is counted up (sum, count) has its bounds stretched by the months held; what stands at a level
+    pays its prices for the months held; the mean of a level pays for each month of the whole period, at
+    bounds shrunk to the part of it that was held. What is due once is due for the months held.
+    """
+    months = {"month": 1, "quarter": 3, "year": 12}[contract.interval]
+    held = min(contract.held_until, contract.end) - max(contract.held_from, contract.start)
+    part = Fraction(held // _TICK, (contract.end - contract.start) // _TICK)
+    bounds, prices = {
+        "sum": (months * part, Fraction(1)),
+        "count": (months * part, Fraction(1)),
+        "time_weighted_sum": (part, Fraction(months)),
+    }.get(aggregation, (Fraction(1), months * part))
+    once = months * part
+    unit = once if monthly["model"] == "flat" else prices
+    step = _STEPS.get(monthly["currency"], 1)
+    return {
+        **monthly,
+        "unit_price": _number(monthly["unit_price"]) * unit,
+        "share": None if monthly["share"] is None else _number(monthly["share"]) * prices,
+        "included": _number(monthly["included"]) * bounds,
+        "fixed": _number(monthly["fixed"]) * once,
+        "tiers": [
+            {
+                "up_to": None if tier["up_to"] is None else _number(tier["up_to"]) * bounds,
+                "unit_price": _number(tier["unit_price"]) * prices,
+                "flat": _number(tier["flat"]) * once,
+            }
+            for tier in monthly["tiers"]
+        ],
+        **{
+            name: None if monthly[name] is None else _nearest(monthly[name] * once, step)
+            for name in ("minimum_minor", "maximum_minor")
+        },
+    }
+
+
+def _place(properties: dict[str, Any], groups: list[dict[str, Any]]) -> int | None:
+    for place, group in enumerate(groups):
+        if _fits(properties, group["match"]):
+            return place
+    return None
+
+
+def _fits(properties: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    # Written out as text with their type, so that 1, true and "1" are three values.
+    return all(
+        name in properties and repr(properties[name]) in [repr(value) for value in values]
+        for name, values in wanted.items()
+    )
 
 
 def slow_quantity(aggregation: str, facts: Sequence[Fact], start: datetime, end: datetime) -> Fraction:
@@ -59,7 +161,7 @@ def slow_charge(quantity: Fraction, terms: dict[str, Any]) -> int:
         exact = Fraction(low)
     if high is not None and exact > high:
         exact = Fraction(high)
-    return _nearest(exact)
+    return _nearest(exact, _STEPS.get(terms["currency"], 1))
 
 
 def _area(facts: Sequence[Fact], start: datetime, end: datetime) -> Fraction:
@@ -71,16 +173,19 @@ def _area(facts: Sequence[Fact], start: datetime, end: datetime) -> Fraction:
         for fact in facts:
             if fact.at <= left:
                 level += fact.quantity
-        area += level * Fraction((right - left) // timedelta(microseconds=1))
-    return area * Fraction(1, (end - start) // timedelta(microseconds=1))
+        area += level * Fraction((right - left) // _TICK)
+    return area * Fraction(1, (end - start) // _TICK)
 
 
 def _slices(used: Fraction, terms: dict[str, Any]) -> list[tuple[Fraction, Fraction]]:
-    """The billable units as (length, position of the upper end), none longer than one unit."""
+    """The billable units as (length, position of the upper end): one unit, or less up to a bound."""
     slices: list[tuple[Fraction, Fraction]] = []
+    bounds = [_number(tier["up_to"]) for tier in terms["tiers"] if tier["up_to"] is not None]
+    # Wide steps for wide terms: a year has hundreds of units.
+    stride = max(Fraction(1), used / 10)
     position = _number(terms["included"])
     while position < used:
-        upper = min(position + 1, used)
+        upper = min([position + stride, used, *(bound for bound in bounds if bound > position)])
         slices.append((upper - position, upper))
         position = upper
     return slices
@@ -139,15 +244,15 @@ def _percentage(used: Fraction, terms: dict[str, Any]) -> Fraction:
     return sum((length * _number(terms["share"]) for length, _ in _slices(used, terms)), Fraction(0))
 
 
-def _number(text: str) -> Fraction:
+def _number(text: str | Fraction) -> Fraction:
     return Fraction(text)
 
 
-def _nearest(exact: Fraction) -> int:
-    """The nearest integer at or above zero; the upper one when two are equally near."""
+def _nearest(exact: Fraction, step: int) -> int:
+    """The nearest multiple of the step at or above zero; the upper one when two are equally near."""
     assert exact >= 0, "a charge is never negative"
-    below = exact.numerator // exact.denominator
-    return below if exact - below < below + 1 - exact else below + 1
+    below = exact.numerator // (exact.denominator * step) * step
+    return below if exact - below < below + step - exact else below + step
 
 
 _MODELS = {

@@ -1,55 +1,82 @@
-"""Two raters, written apart, agree to the minor unit on random histories.
+"""Two raters, written apart, agree to the minor unit on 100,000 random histories.
 
-DUNLIN_HISTORIES sets how many; DUNLIN_HISTORIES_SEED where the sequence begins. Each history has a
-seed of its own, so a failure names the one number that brings it back.
+Each history has a seed of its own, so a failure names the one number that brings it back.
+DUNLIN_HISTORIES sets how many there are, DUNLIN_HISTORIES_SEED where they begin; both are printed.
 """
 
 from __future__ import annotations
 
 import os
-import random
 
-from billing.metering import Aggregation, UsageFact, aggregate
+import pytest
+
+from billing.groups import REST, GroupedTerms, read_match
+from billing.metering import Aggregation, UsageFact
 from billing.periods import Period
-from billing.rating import ChargeTerms, rate
-from tests.property.histories import AGGREGATIONS, END, MODELS, START, random_facts, random_terms
-from tests.property.slow_rater import slow_charge, slow_quantity
+from billing.usage import Holding, MeteredEvent, MeterRules, count_groups, held_share, rate_groups
+from tests.property.histories import AGGREGATIONS, MODELS, History, random_history
+from tests.property.slow_rater import Line, slow_lines
 
-HISTORIES = int(os.environ.get("DUNLIN_HISTORIES", "4000"))
+HISTORIES = int(os.environ.get("DUNLIN_HISTORIES", "100000"))
 FIRST_SEED = int(os.environ.get("DUNLIN_HISTORIES_SEED", "1"))
-NOVEMBER = Period(START, END)
+_CHUNKS = 20
 
 
-def test_two_raters_agree_on_random_histories() -> None:
-    charged = 0
-    for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES):
-        rng = random.Random(seed)
-        record, facts, aggregation = random_terms(rng), random_facts(rng), rng.choice(AGGREGATIONS)
-        quantity = aggregate(
-            Aggregation(aggregation),
-            (UsageFact(fact.quantity, fact.at, fact.key, fact.value) for fact in facts),
-            NOVEMBER,
+def lines(history: History) -> list[Line]:
+    """What the package makes of a history."""
+    contract = history.contract
+    period = Period(contract.start, contract.end)
+    share = held_share(period, contract.held_from, contract.held_until)
+    rules = MeterRules(Aggregation(history.aggregation), read_match(history.filters, field="filters"))
+    monthly = GroupedTerms.from_record(history.price)
+    price = Holding(contract.interval, share).price(monthly, rules.aggregation)
+    events = [
+        MeteredEvent(UsageFact(fact.quantity, fact.at, fact.key, fact.value), fact.properties)
+        for fact in history.facts
+    ]
+    rated = rate_groups(price, count_groups(rules, price, events, period))
+    assert all(sum(step.amount for step in each.rating.steps) == each.rating.exact for each in rated)
+    return [
+        Line(
+            None if each.number == REST else each.number - 1,
+            each.counted.quantity,
+            each.counted.facts,
+            each.counted.excluded,
+            each.rating.amount.minor,
         )
-        assert quantity == slow_quantity(aggregation, facts, START, END), (
-            f"seed {seed}: {aggregation} of {facts}"
-        )
-        rating = rate(quantity, ChargeTerms.from_record(record))
-        assert rating.amount.minor == slow_charge(quantity, record), f"seed {seed}: {quantity} under {record}"
-        assert sum(step.amount for step in rating.steps) == rating.exact, f"seed {seed}"
-        charged += rating.amount.minor > 0
-    # The histories must be worth comparing: most of them cost something, all kinds occur.
-    assert charged > HISTORIES // 2
+        for each in rated
+    ]
 
 
-def test_the_histories_reach_every_model_and_aggregation() -> None:
-    seen_models, seen_aggregations, bounded = set(), set(), 0
-    for seed in range(1, 301):
-        rng = random.Random(seed)
-        record = random_terms(rng)
-        random_facts(rng)
-        seen_models.add(record["model"])
-        seen_aggregations.add(rng.choice(AGGREGATIONS))
-        bounded += record["minimum_minor"] is not None and record["maximum_minor"] is not None
-    assert seen_models == set(MODELS)
-    assert seen_aggregations == set(AGGREGATIONS) == set(Aggregation)
-    assert bounded > 10
+@pytest.mark.parametrize("chunk", range(_CHUNKS))
+def test_two_raters_agree_on_random_histories(chunk: int) -> None:
+    seeds = range(FIRST_SEED + chunk, FIRST_SEED + HISTORIES, _CHUNKS)
+    print(f"{len(seeds)} histories: seeds {seeds}")
+    charged = grouped = excluded = parts = 0
+    for seed in seeds:
+        history = random_history(seed)
+        fast = lines(history)
+        assert fast == slow_lines(*history), f"seed {seed}: {history}"
+        charged += any(line.minor for line in fast)
+        grouped += len(fast) > 1
+        excluded += any(line.excluded for line in fast)
+        parts += history.contract.held_from > history.contract.start
+    # The histories must be worth comparing.
+    assert charged > len(seeds) * 2 // 3
+    assert min(grouped, excluded, parts) > len(seeds) // 5
+
+
+def test_the_histories_reach_everything() -> None:
+    histories = [random_history(seed) for seed in range(1, 501)]
+    terms = [each for history in histories for each in (history.price, *history.price.get("groups", []))]
+    bounded = [
+        each for each in terms if each["minimum_minor"] is not None and each["maximum_minor"] is not None
+    ]
+    seen = {(each["model"], history.aggregation) for history in histories for each in (history.price,)}
+
+    assert {each["model"] for each in terms} == set(MODELS)
+    assert {history.aggregation for history in histories} == set(AGGREGATIONS) == set(Aggregation)
+    assert {history.contract.interval for history in histories} == {"month", "quarter", "year"}
+    assert len(seen) == len(MODELS) * len(AGGREGATIONS)
+    assert len(bounded) > 20
+    assert any(len(history.price.get("groups", [])) > 2 for history in histories)

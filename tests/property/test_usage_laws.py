@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,7 +82,7 @@ def test_a_period_split_anywhere_costs_the_whole_within_a_unit_per_split(
 
     whole = charges(counted, Holding(interval, Fraction(1)).price(linear, aggregation), told, period)
     parts: dict[int, int] = {}
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         mine = [event for event in told if start <= event.fact.at < end]
         share = held_share(period, start, end)
         held = Holding(interval, share).price(linear, aggregation)

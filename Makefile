@@ -1,6 +1,6 @@
 # Every target says what it does: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-indexes
+.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-indexes bench-backtest
 SHELL := /bin/sh
 PACKAGES := billing models gateway tasks worker web cli sandbox migrations benchmarks tests
 RUN := .venv/bin
@@ -42,6 +42,9 @@ bench-ingest: bootstrap ## Usage from HTTP to records, in batches and singly, be
 
 bench-indexes: bootstrap ## Plans of every day's queries at 1,000,000 subscriptions; 1 when one reads a table whole
 	@$(RUN)/python -m benchmarks.indexes
+
+bench-backtest: bootstrap ## 1,000,000 past events under a draft plan; 1 when a cent differs or it takes a minute
+	@$(RUN)/python -m benchmarks.backtests
 
 format: bootstrap ## Let ruff sort imports and lay out the code
 	@$(RUN)/ruff check --select I --fix --quiet .

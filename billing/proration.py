@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from fractions import Fraction
+from typing import Any
 
 from billing.errors import CurrencyMismatch
+from billing.exact import exact_text
 from billing.money import Money
 from billing.periods import Period
 
@@ -43,3 +48,80 @@ def _epoch_second(at: datetime) -> int:
     if at.tzinfo is None:
         raise ValueError(f"naive instant: {at}")
     return (at - _EPOCH) // _SECOND
+
+
+class Side(StrEnum):
+    """What a change gives back, and what it charges."""
+
+    unused = "unused"
+    remaining = "remaining"
+
+
+@dataclass(frozen=True, slots=True)
+class ProratedPart:
+    """One side of a change in mid-period, with all that it is computed from.
+
+    `base` is the price of the whole `period` after discounts: what was really charged for it, or what
+    would be. `listed` is the same price before discounts.
+    """
+
+    side: Side
+    base: Money
+    listed: Money
+    period: Period
+    changed_at: datetime
+
+    @property
+    def share(self) -> Fraction:
+        """The part of the period that was left."""
+        return unused_share(self.period, self.changed_at)
+
+    @property
+    def exact(self) -> Fraction:
+        """Signed, in minor units, before it is rounded."""
+        return (-1 if self.side is Side.unused else 1) * self.base.minor * self.share
+
+    @property
+    def amount(self) -> Money:
+        return Money.rounded(self.exact, self.base.currency)
+
+    def to_record(self) -> dict[str, object]:
+        """JSON-safe; `seconds_left` of `seconds` is the share, `exact` the amount before rounding."""
+        start, end, change = (
+            _epoch_second(at) for at in (self.period.start, self.period.end, self.changed_at)
+        )
+        return {
+            "side": self.side.value,
+            "base_minor": self.base.minor,
+            "listed_minor": self.listed.minor,
+            "currency": self.base.currency,
+            "start_at": _text(self.period.start),
+            "end_at": _text(self.period.end),
+            "changed_at": _text(self.changed_at),
+            "seconds": end - start,
+            "seconds_left": end - min(max(change, start), end),
+            "share": exact_text(self.share),
+            "exact": exact_text(self.exact),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ProratedPart | None:
+        """Read what `to_record` wrote; None for a record of before prorations named their base."""
+        if "base_minor" not in record:
+            return None
+        currency = str(record["currency"])
+        return cls(
+            side=Side(record["side"]),
+            base=Money(record["base_minor"], currency),
+            listed=Money(record["listed_minor"], currency),
+            period=Period(_instant(record["start_at"]), _instant(record["end_at"])),
+            changed_at=_instant(record["changed_at"]),
+        )
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "coupons": ("coupons", "Coupons: list, add, retire."),
     "tax": ("tax", "Tax rates: list, add, retire, assign to organizations."),
     "credit": ("credit", "An organization's credit: show the ledger, grant."),
+    "backtest": ("backtest", "Rate past usage anew under draft plans: who would pay more."),
     "explain": ("explain", "Explain an invoice, or one of its lines down to the events."),
     "reconcile": ("reconcile", "Compare every row with Stripe's objects, both ways."),
     "invariants": ("invariants", "Check the billing invariants in the database."),

@@ -84,6 +84,13 @@ class Database:
             yield session
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """One transaction that reads, sees one instant throughout, and in which Postgres refuses to write."""
+        engine = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
     def tenant(self, organization_id: UUID) -> Iterator[Session]:
         """One transaction inside one organization; the setting ends with the transaction."""
         with self.system() as session:

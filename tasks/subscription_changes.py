@@ -12,7 +12,7 @@ from billing.errors import Conflict, InvalidTerms
 from billing.keys import stripe_key
 from billing.money import Money
 from billing.periods import Period
-from billing.proration import unused_share
+from billing.proration import ProratedPart, Side
 from gateway import requests, translate
 from gateway.errors import Refused
 from models import change_queries, reading, sale_queries
@@ -265,13 +265,19 @@ def _charge_change(
     at = new.started_at
     if old.debited_from_at is not None and old.debited_until_at is not None and old.debited_minor:
         debited = Period(old.debited_from_at, old.debited_until_at)
-        back = -Money(old.debited_minor, subscription.currency).scaled(unused_share(debited, at))
-        _pending(unit, old, back, Period(at, debited.end), "Unused time on")
+        charged = Money(old.debited_minor, subscription.currency)
+        _pending(unit, old, ProratedPart(Side.unused, charged, _listed(unit, old), debited, at))
     period = Period(subscription.current_period_start_at, subscription.current_period_end_at)
     full = _full_price(unit, subscription, new, at)
-    rest = full.scaled(unused_share(period, at))
-    _pending(unit, new, rest, Period(at, period.end), "Remaining time on")
-    new.debited_minor, new.debited_from_at, new.debited_until_at = rest.minor, at, period.end
+    rest = ProratedPart(Side.remaining, full, _listed(unit, new), period, at)
+    _pending(unit, new, rest)
+    new.debited_minor, new.debited_from_at, new.debited_until_at = rest.amount.minor, at, period.end
+
+
+def _listed(unit: TenantUnit, item: SubscriptionItem) -> Money:
+    """A whole period of the item by the price list, before discounts."""
+    _, price, _ = change_queries.priced_plan(unit.session, item.price_id)
+    return Money(price.amount_minor, price.currency).scaled(item.quantity)
 
 
 def _full_price(
@@ -285,30 +291,29 @@ def _full_price(
     )
 
 
-def _pending(unit: TenantUnit, item: SubscriptionItem, amount: Money, period: Period, what: str) -> None:
+def _pending(unit: TenantUnit, item: SubscriptionItem, part: ProratedPart) -> None:
     plan, price, product = change_queries.priced_plan(unit.session, item.price_id)
     seats = f"{item.quantity} x " if plan.base_charge == "per_seat" else ""
+    what = "Unused time on" if part.side is Side.unused else "Remaining time on"
+    at, amount = part.changed_at, part.amount
     unit.session.add(
         PendingCharge(
             organization_id=unit.organization.id,
             subscription_id=item.subscription_id,
-            key=f"{'credit' if amount.minor < 0 else 'charge'}:{item.id}:{period.start:%Y%m%dT%H%M%S}",
+            key=f"{'credit' if part.side is Side.unused else 'charge'}:{item.id}:{at:%Y%m%dT%H%M%S}",
             item_id=item.id,
             product_id=item.product_id,
-            description=f"{what} {seats}{product.name} {plan.name} after {period.start:%Y-%m-%d}",
+            description=f"{what} {seats}{product.name} {plan.name} after {at:%Y-%m-%d}",
             quantity=item.quantity,
             currency=amount.currency,
             amount_minor=amount.minor,
-            period_start_at=period.start,
-            period_end_at=period.end,
+            period_start_at=at,
+            period_end_at=part.period.end,
             explanation={
                 "plan": {"code": plan.code, "version": plan.version},
                 "terms": None,
-                "proration": {
-                    "debited_minor": item.debited_minor if amount.minor < 0 else None,
-                    "full_minor": price.amount_minor * item.quantity if amount.minor >= 0 else None,
-                    "seconds_left": int(period.seconds),
-                },
+                "interval": price.interval,
+                "proration": part.to_record(),
             },
         )
     )

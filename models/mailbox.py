@@ -77,15 +77,16 @@ _STORED_BATCH = text(
 )
 
 
-def store_batch(connection: Connection, batch: NewBatch) -> StoredBatch:
-    """Store one usage POST, or find the one that came with the same idempotency key.
+def store_batches(connection: Connection, batches: Sequence[NewBatch]) -> list[StoredBatch]:
+    """Store usage POSTs, or find those that came with the same idempotency keys; all in one commit.
 
-    Twice with the same id is the same as once. One statement: it may be its own transaction.
+    Twice with the same ids is the same as once. On a connection without transactions several statements
+    of one call are sent, and committed, together.
     """
-    values = {name: getattr(batch, name) for name in NewBatch.__slots__}
-    if connection.execute(_STORE_BATCH, values).rowcount == 1:
-        return StoredBatch(batch.id, batch.body_digest, batch.accepted)
-    return StoredBatch(*connection.execute(_STORED_BATCH, values).one())
+    values = [{name: getattr(batch, name) for name in NewBatch.__slots__} for batch in batches]
+    if connection.execute(_STORE_BATCH, values).rowcount == len(batches):
+        return [StoredBatch(batch.id, batch.body_digest, batch.accepted) for batch in batches]
+    return [StoredBatch(*connection.execute(_STORED_BATCH, each).one()) for each in values]
 
 
 def claim(session: Session, inbox: Inbox, lease: timedelta, most: int) -> Sequence[Any]:

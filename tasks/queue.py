@@ -6,6 +6,8 @@ lease before it runs, and `jobs.sweep` rings again for what nobody claimed.
 
 import logging
 import random
+import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
@@ -28,6 +30,7 @@ log = logging.getLogger("dunlin.queue")
 celery = Celery("dunlin")
 
 _MARK_LIFETIME_MS = 2_000
+_BETWEEN_RINGS_S = 0.025
 
 QUEUES = ("usage", "webhooks", "clocks", "stripe", "invoicing", "dunning", "ops")
 
@@ -185,12 +188,44 @@ class CeleryBell:
     rows: while a ring of it is under way no other is sent, or they would queue up faster than they
     are worked off. The mark goes when the worker starts to look, so a row that is stored later rings
     again; should the message be lost, the mark expires. A job's ring is for its row alone.
+
+    A tick's ring within 25 ms of the last one of this process waits until they are over, so that a busy
+    door asks Redis for none of its POSTs.
     """
 
     def __init__(self, redis_url: str) -> None:
         self._marks = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._lock = threading.Lock()
+        self._rung_at_s: dict[str, float] = {}
+        self._rings_later: set[str] = set()
 
     def ring(self, task: str, subject: str | None = None) -> None:
+        if subject is not None or not self._is_too_soon(task):
+            self._ring(task, subject)
+
+    def _is_too_soon(self, task: str) -> bool:
+        """Whether the ring must wait; then it is seen to that it comes."""
+        with self._lock:
+            if task in self._rings_later:
+                return True
+            now_s = time.monotonic()
+            wait_s = self._rung_at_s.get(task, 0.0) + _BETWEEN_RINGS_S - now_s
+            if wait_s <= 0:
+                self._rung_at_s[task] = now_s
+                return False
+            self._rings_later.add(task)
+        timer = threading.Timer(wait_s, self._ring_late, (task,))
+        timer.daemon = True
+        timer.start()
+        return True
+
+    def _ring_late(self, task: str) -> None:
+        with self._lock:
+            self._rings_later.discard(task)
+            self._rung_at_s[task] = time.monotonic()
+        self._ring(task, None)
+
+    def _ring(self, task: str, subject: str | None) -> None:
         try:
             if task not in _use_cases and not self._leave_mark(_name(task, subject)):
                 return

@@ -1,24 +1,27 @@
 """Usage: the door that stores a batch, the worker that opens it, the way out of quarantine."""
 
-import json
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
+from weakref import WeakKeyDictionary, ref
 
-from billing.errors import BillingError, Conflict
-from billing.metering import FieldError
+from billing.errors import Conflict
 from models import clock_queries, mailbox, usage_intake
 from models.base import new_id
-from models.database import Connection
+from models.database import Database
 from models.mailbox import NewBatch, StoredBatch
 from models.ops import UsageBatch
 from models.work import ClaimedJob
 from tasks import adjusting
 from tasks.context import Context
+from tasks.gathering import Gathering
 from tasks.queue import job, tick
-from tasks.usage_door import checked
+from tasks.usage_door import CheckedEvents, RefusedUsage, checked
+
+__all__ = ["AcceptedBatch", "RefusedUsage", "accept_batch", "accept_checked", "body_digest"]
 
 log = logging.getLogger("dunlin.usage")
 
@@ -26,16 +29,6 @@ log = logging.getLogger("dunlin.usage")
 _MOST_BATCHES = 200
 _MOST_EVENTS = 10_000
 _RETRY = timedelta(seconds=5)
-
-
-class RefusedUsage(BillingError):
-    """A POST with at least one bad event: nothing of it was taken. `errors` names each."""
-
-    code = "invalid_usage"
-
-    def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__(f"{len(errors)} field(s) refused; nothing was taken")
-        self.errors = list(errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +50,52 @@ def accept_batch(
     Args: decoded JSON events; `digest` identifies the body.
     Raises: RefusedUsage with every field at fault, Conflict for a key that came with another body.
     """
-    # Made once: should the answer to the insert be lost, its repeat finds this row.
-    batch_id = new_id()
+    events = checked(context, product_id, raw_events)
+    return accept_checked(context, product_id, events, idempotency_key, digest)
 
-    def store(connection: Connection) -> StoredBatch:
-        events, errors = checked(context, connection, product_id, raw_events)
-        if errors:
-            raise RefusedUsage(errors)
-        return mailbox.store_batch(
-            connection,
-            NewBatch(
-                id=batch_id,
-                product_id=product_id,
-                idempotency_key=idempotency_key,
-                body_digest=digest,
-                organization_ids=sorted({UUID(event["organization_id"]) for event in events}),
-                events=json.dumps(events),
-                accepted=len(events),
-            ),
-        )
 
-    batch = context.database.at_once(store)
-    if batch.body_digest != digest:
+def body_digest(raw: bytes) -> str:
+    """What a repeat of an idempotency key must have in common with the first: the body, byte for byte."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def accept_checked(
+    context: Context, product_id: UUID, events: CheckedEvents, idempotency_key: str | None, digest: str
+) -> AcceptedBatch:
+    """Store checked events as one row. Raises Conflict for a key that came with another body."""
+    batch = NewBatch(
+        # Made once: should the answer to the insert be lost, its repeat finds this row.
+        id=new_id(),
+        product_id=product_id,
+        idempotency_key=idempotency_key,
+        body_digest=digest,
+        organization_ids=events.organization_ids,
+        events=events.records,
+        accepted=events.count,
+    )
+    stored = _gathering(context.database).give(batch)
+    if stored.body_digest != digest:
         raise Conflict("this Idempotency-Key came with another body", field="Idempotency-Key")
     context.bell.ring("usage.drain")
-    return AcceptedBatch(batch.id, batch.accepted)
+    return AcceptedBatch(stored.id, stored.accepted)
+
+
+_gatherings: WeakKeyDictionary[Database, Gathering[NewBatch, StoredBatch]] = WeakKeyDictionary()
+
+
+def _gathering(database: Database) -> Gathering[NewBatch, StoredBatch]:
+    """POSTs that come at the same time share one commit."""
+    found = _gatherings.get(database)
+    if found is None:
+        weak = ref(database)  # the gathering must not keep its own key alive
+
+        def write(batches: Sequence[NewBatch]) -> Sequence[StoredBatch]:
+            own = weak()
+            assert own is not None, "a caller holds it"
+            return own.at_once(lambda connection: mailbox.store_batches(connection, batches))
+
+        found = _gatherings.setdefault(database, Gathering(write))
+    return found
 
 
 @tick("usage.drain", queue="usage")

@@ -1,5 +1,6 @@
 """What the usage door knows: whom and what an event may name. Most of it is remembered for some seconds."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -7,9 +8,10 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
+from billing.errors import BillingError
 from billing.metering import FieldError, UsageEvent, check_usage_event
 from models import usage_intake
-from models.database import Connection, Database
+from models.database import Database
 from models.usage_intake import Addressee, MeteredProduct
 from tasks.context import Context
 
@@ -30,43 +32,69 @@ class _Memory:
 _memories: WeakKeyDictionary[Database, _Memory] = WeakKeyDictionary()
 
 
-def checked(
-    context: Context, connection: Connection, product_id: UUID, raw_events: Sequence[Mapping[str, object]]
-) -> tuple[list[dict[str, Any]], list[FieldError]]:
-    """The events as records for the inbox, and every field at fault, by the index of its event."""
-    memory, now = _memories.setdefault(context.database, _Memory()), context.wall()
+class RefusedUsage(BillingError):
+    """A POST with at least one bad event: nothing of it was taken. `errors` names each."""
+
+    code = "invalid_usage"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__(f"{len(errors)} field(s) refused; nothing was taken")
+        self.errors = list(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedEvents:
+    """Events that may go into the inbox: whose they are, and their records as JSON text."""
+
+    organization_ids: Sequence[UUID]
+    records: str
+    count: int
+
+
+def checked(context: Context, product_id: UUID, raw_events: Sequence[Mapping[str, object]]) -> CheckedEvents:
+    """Check every event. Raises RefusedUsage with every field at fault, by the index of its event."""
+    now = context.wall()
     metrics = {name for raw in raw_events if isinstance(name := raw.get("metric"), str)}
     references = {name for raw in raw_events if isinstance(name := raw.get("organization"), str)}
-    door = _Door(
-        product=_product(memory, connection, product_id, metrics, now),
-        organizations=_organizations(memory, connection, references, now),
-    )
+    known = door(context, product_id, metrics, references)
     events: list[dict[str, Any]] = []
     errors: list[FieldError] = []
     for index, raw in enumerate(raw_events):
-        addressee = door.organizations.get(str(raw.get("organization")))
+        addressee = known.organizations.get(str(raw.get("organization")))
         event = check_usage_event(raw, addressee.frozen_at if addressee and addressee.frozen_at else now)
-        found = event if isinstance(event, list) else door.refusals(event)
+        found = event if isinstance(event, list) else known.refusals(event)
         if found:
             errors += [replace(error, index=index) for error in found]
         elif isinstance(event, UsageEvent):
-            events.append({"index": index, **door.record(event)})
-    return events, errors
+            events.append({"index": index, **known.record(event)})
+    if errors:
+        raise RefusedUsage(errors)
+    organization_ids = {UUID(event["organization_id"]) for event in events}
+    return CheckedEvents(sorted(organization_ids), json.dumps(events), len(events))
+
+
+def door(context: Context, product_id: UUID, metrics: set[str], references: set[str]) -> "Door":
+    """What the door knows of a product and the organizations that a POST names; asks for what it does not."""
+    memory, now = _memories.setdefault(context.database, _Memory()), context.wall()
+    return Door(
+        product=_product(memory, context.database, product_id, metrics, now),
+        organizations=_organizations(memory, context.database, references, now),
+    )
 
 
 def _product(
-    memory: _Memory, connection: Connection, product_id: UUID, metrics: set[str], now: datetime
+    memory: _Memory, database: Database, product_id: UUID, metrics: set[str], now: datetime
 ) -> MeteredProduct:
     known = memory.products.get(product_id)
     if known is not None and now - known[0] < _REMEMBERED and metrics <= known[1].meters.keys():
         return known[1]
-    found = usage_intake.metered_product(connection, product_id)
+    found = database.at_once(lambda connection: usage_intake.metered_product(connection, product_id))
     memory.products[product_id] = (now, found)
     return found
 
 
 def _organizations(
-    memory: _Memory, connection: Connection, references: set[str], now: datetime
+    memory: _Memory, database: Database, references: set[str], now: datetime
 ) -> Mapping[str, Addressee]:
     known = {
         name: memory.addressees[name][1]
@@ -76,7 +104,7 @@ def _organizations(
     missing = references - known.keys()
     if not missing:
         return known
-    found = usage_intake.addressees(connection, sorted(missing))
+    found = database.at_once(lambda connection: usage_intake.addressees(connection, sorted(missing)))
     if len(memory.addressees) + len(found) > _MOST_REMEMBERED:
         memory.addressees.clear()
     # Only by the names that were asked for: another of its names may be a slug of somebody else's.
@@ -89,7 +117,7 @@ def _organizations(
 
 
 @dataclass(frozen=True, slots=True)
-class _Door:
+class Door:
     """What the events of one product key may name."""
 
     product: MeteredProduct

@@ -16,7 +16,6 @@ from web.auth import Doorkeeper
 from web.calls import Answer, Call, Route
 from web.idempotency import answered_once, check_key, digest_of
 from web.problems import InvalidFields, UnsupportedBody
-from web.ratelimit import Limit
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -26,23 +25,12 @@ _QUOTED = re.compile(r"(?:unknown field|missing required field) `(?P<field>[^`]*
 
 def view_of(route: Route, context: Context, doorkeeper: Doorkeeper) -> Callable[..., Response]:
     """The Flask view of a row of the route table."""
-    started_at, settings = context.wall(), context.settings
-    limit = (
-        Limit("usage", settings.usage_posts_per_minute)
-        if route.stores_first
-        else Limit("calls", settings.api_calls_per_minute)
-    )
+    started_at = context.wall()
 
     def view(**path: str) -> Response:
         # One byte more: a chunked body beyond the limit would silently be cut off at it.
         request.max_content_length = route.max_body + 1
-        caller = doorkeeper.admit(
-            request.headers.get("Authorization", ""),
-            route.access,
-            route.scope,
-            address=request.remote_addr or "",
-            limit=limit,
-        )
+        caller = doorkeeper.admit(request.headers.get("Authorization", ""), route, request.remote_addr or "")
         g.caller = caller
         raw = _body(route.max_body) if route.method != "GET" else b""
         call = Call(

@@ -1,7 +1,7 @@
 """The Flask application, made for a context."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from web.admin.blueprint import admin_blueprint
 from web.auth import Doorkeeper
 from web.calls import MIB
 from web.dispatch import view_of
+from web.fast_lane import FastLane
 from web.log import install_log
 from web.ratelimit import RateLimiter
 from web.routes import TABLE
@@ -58,12 +59,16 @@ def create_app(context: Context, *, trusted_hosts: Sequence[str] = (), proxies: 
     problems.install(app)
     install_log(app)
     limiter = _limiter(context)
-    _install_routes(app, context, limiter)
+    doorkeeper = Doorkeeper(context, limiter)
+    _install_routes(app, context, doorkeeper)
     showing.install(app)
     app.register_blueprint(admin_blueprint(context, limiter))
-    _install_headers(app, secure=secure)
+    headers = _headers(secure=secure)
+    _install_headers(app, headers)
+    lane = FastLane(app.wsgi_app, context, doorkeeper, headers, app.config["TRUSTED_HOSTS"])
+    app.wsgi_app = lane  # type: ignore[method-assign]
     if proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_host=0)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(lane, x_for=proxies, x_host=0)  # type: ignore[method-assign]
     return app
 
 
@@ -83,8 +88,7 @@ def _limiter(context: Context) -> RateLimiter:
     return RateLimiter(context.settings.redis_url, f"dunlin:limit:{installation}", context.wall)
 
 
-def _install_routes(app: Flask, context: Context, limiter: RateLimiter) -> None:
-    doorkeeper = Doorkeeper(context, limiter)
+def _install_routes(app: Flask, context: Context, doorkeeper: Doorkeeper) -> None:
     for route in TABLE:
         app.add_url_rule(
             route.path,
@@ -95,7 +99,8 @@ def _install_routes(app: Flask, context: Context, limiter: RateLimiter) -> None:
         )
 
 
-def _install_headers(app: Flask, *, secure: bool) -> None:
+def _headers(*, secure: bool) -> dict[str, str]:
+    """What every answer carries."""
     headers = {
         "Content-Security-Policy": _POLICY,
         "X-Content-Type-Options": "nosniff",
@@ -105,7 +110,10 @@ def _install_headers(app: Flask, *, secure: bool) -> None:
     }
     if secure:
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    return headers
 
+
+def _install_headers(app: Flask, headers: Mapping[str, str]) -> None:
     @app.after_request
     def protect(response: Response) -> Response:
         for name, value in headers.items():

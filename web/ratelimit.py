@@ -67,17 +67,23 @@ class RateLimiter:
 
     def take(self, limit: Limit, who: str) -> None:
         """Count one call of `who`. Raises TooMany; without Redis everybody passes."""
-        if limit.most <= 0:
+        if self.take_granted(limit, who):
             return
         counter, rest_s = self._window(limit, who)
+        if self._left.get(counter, 0) == 0 and self._fetch(limit, counter):
+            return
+        raise TooMany(f"more than {limit.most} calls in {limit.window_s} seconds", rest_s)
+
+    def take_granted(self, limit: Limit, who: str) -> bool:
+        """Count one call out of what this process was granted; False when that is used up."""
+        if limit.most <= 0:
+            return True
+        counter, _ = self._window(limit, who)
         with self._lock:
             left = self._left.get(counter, 0)
             if left > 0:
                 self._left[counter] = left - 1
-                return
-        if left == 0 and self._fetch(limit, counter):
-            return
-        raise TooMany(f"more than {limit.most} calls in {limit.window_s} seconds", rest_s)
+        return left > 0
 
     def refuse_used_up(self, limit: Limit, who: str) -> None:
         """Raises TooMany when `who` was counted to the limit in this window, CountingAway without Redis."""

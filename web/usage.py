@@ -1,6 +1,5 @@
 """The usage door: a batch is checked whole, stored whole, and answered with its id; and corrections."""
 
-import hashlib
 from decimal import Decimal
 
 from billing.errors import NotFound
@@ -9,7 +8,8 @@ from models import reading
 from models.quarantine import Content
 from tasks import quarantine, usage_corrections
 from tasks.accounts import batch_accounts
-from tasks.usage import accept_batch
+from tasks.plain_usage import MAX_EVENTS
+from tasks.usage import accept_batch, body_digest
 from tasks.usage_corrections import CorrectionTerms
 from web import bodies, shapes, strict_json, usage_shapes
 from web.calls import MIB, PRODUCT, PRODUCT_READS, Answer, Call, Route
@@ -17,20 +17,18 @@ from web.dispatch import typed
 from web.idempotency import check_key
 from web.problems import InvalidFields
 
-MAX_EVENTS = 5_000
-
 
 def track(call: Call) -> Answer:
     product_id = call.known().product_id
     assert product_id is not None, "only a product's key comes here"
-    events = _events(strict_json.decode(call.raw))
+    events = events_of(strict_json.decode(call.raw))
     key = call.headers.get("Idempotency-Key")
     batch = accept_batch(
         call.context,
         product_id,
         events,
         idempotency_key=None if key is None else check_key(key),
-        digest=hashlib.sha256(call.raw).hexdigest(),
+        digest=body_digest(call.raw),
     )
     return Answer(shapes.AcceptedBatch(batch.batch_id, batch.accepted), status=202)
 
@@ -57,7 +55,7 @@ def accounts(call: Call) -> Answer:
     )
 
 
-def _events(decoded: object) -> list[dict[str, object]]:
+def events_of(decoded: object) -> list[dict[str, object]]:
     """The events of a body: one event, or `{"events": [...]}`. Raises InvalidFields."""
     if not isinstance(decoded, dict):
         raise InvalidFields([FieldError("", "must be an event, or an object with `events`")])
@@ -158,23 +156,25 @@ def _content(content: Content) -> usage_shapes.EventContent:
     )
 
 
+TRACK = Route(
+    method="POST",
+    path="/api/billing/usage/track/",
+    view=track,
+    access=PRODUCT,
+    summary="Report usage: one event, or a list of up to 5,000; all are taken, or none",
+    tag="Usage",
+    read_by_view=(bodies.UsageEventBody, bodies.UsageBatchBody),
+    answer=shapes.AcceptedBatch,
+    status=202,
+    max_body=4 * MIB,
+    stores_first=True,
+    # The batch keeps its own key: storing it and answering are one commit.
+    keeps_answer=False,
+    refusals=(400, 409, 413, 422),
+)
+
 ROUTES = (
-    Route(
-        method="POST",
-        path="/api/billing/usage/track/",
-        view=track,
-        access=PRODUCT,
-        summary="Report usage: one event, or a list of up to 5,000; all are taken, or none",
-        tag="Usage",
-        read_by_view=(bodies.UsageEventBody, bodies.UsageBatchBody),
-        answer=shapes.AcceptedBatch,
-        status=202,
-        max_body=4 * MIB,
-        stores_first=True,
-        # The batch keeps its own key: storing it and answering are one commit.
-        keeps_answer=False,
-        refusals=(400, 409, 413, 422),
-    ),
+    TRACK,
     Route(
         method="POST",
         path="/api/billing/usage/correct/",

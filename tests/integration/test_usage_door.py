@@ -121,7 +121,7 @@ def test_an_answer_that_was_lost_leaves_one_row(
     def store(connection: Connection) -> StoredBatch:
         nonlocal tries
         tries += 1
-        stored = mailbox.store_batch(connection, batch)
+        (stored,) = mailbox.store_batches(connection, [batch])
         if tries == 1:
             cut_all(database)
             connection.execute(text("SELECT 1"))

@@ -1,0 +1,70 @@
+"""Many callers, one write: who comes while a write is under way shares the next one."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _Turn(Generic[T, R]):
+    """One caller's item, and what came of it."""
+
+    __slots__ = ("error", "item", "result", "served")
+
+    def __init__(self, item: T) -> None:
+        self.item = item
+        self.result: R | None = None
+        self.error: BaseException | None = None
+        self.served = False
+
+
+class Gathering(Generic[T, R]):
+    """Writes the items of all threads that wait, together; each gets its own result.
+
+    `write` takes items and returns as many results, in their sequence. A commit waits for the disk: while
+    one thread does, the others only queue up, and the next write takes all of them. Nobody waits for
+    company. When a write of several fails each is written alone, so that one cannot fail the others.
+    """
+
+    def __init__(self, write: Callable[[Sequence[T]], Sequence[R]], most: int = 100) -> None:
+        self._write = write
+        self._most = most
+        self._waiting: list[_Turn[T, R]] = []
+        self._writing = threading.Lock()
+
+    def give(self, item: T) -> R:
+        """Have `item` written. Raises what its own write raises."""
+        turn: _Turn[T, R] = _Turn(item)
+        self._waiting.append(turn)
+        while not turn.served:
+            with self._writing:
+                if not turn.served:
+                    self._serve()
+        if turn.error is not None:
+            raise turn.error
+        return turn.result  # type: ignore[return-value]  # served without an error
+
+    def _serve(self) -> None:
+        # Only the holder of the lock takes away; others may append meanwhile.
+        turns = self._waiting[: self._most]
+        del self._waiting[: len(turns)]
+        try:
+            self._write_all(turns)
+        finally:
+            for turn in turns:
+                turn.served = True
+
+    def _write_all(self, turns: Sequence[_Turn[T, R]]) -> None:
+        try:
+            results = self._write([turn.item for turn in turns])
+        except Exception as error:  # noqa: BLE001 - the caller whose item it was raises it
+            if len(turns) == 1:
+                turns[0].error = error
+                return
+            for turn in turns:
+                self._write_all([turn])
+            return
+        for turn, result in zip(turns, results, strict=True):
+            turn.result = result

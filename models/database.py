@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -66,16 +66,24 @@ class Database:
             f"-c statement_timeout={terms.statement_timeout_s}s -c lock_timeout=10s "
             "-c idle_in_transaction_session_timeout=15s -c timezone=UTC"
         )
-        self.engine: Engine = create_engine(
-            url.replace("postgresql://", "postgresql+psycopg://", 1),
-            pool_size=terms.size,
-            max_overflow=2,
-            pool_timeout=3,
-            pool_recycle=1800,
-            connect_args={"options": options, "application_name": name, "connect_timeout": 5},
+        common: dict[str, Any] = {
+            "pool_timeout": 3,
+            "pool_recycle": 1800,
+            "connect_args": {"options": options, "application_name": name, "connect_timeout": 5},
+        }
+        driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        self.engine: Engine = create_engine(driver_url, pool_size=terms.size, max_overflow=2, **common)
+        # Connections that never hold a transaction: taken and given back without a word to Postgres.
+        self.single: Engine = create_engine(
+            driver_url,
+            pool_size=1,
+            max_overflow=terms.size,
+            isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,
+            **common,
         )
-        _ask_after_a_rest(self.engine)
-        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        for engine in (self.engine, self.single):
+            _ask_after_a_rest(engine)
 
     @contextmanager
     def system(self) -> Iterator[Session]:
@@ -111,12 +119,12 @@ class Database:
         come out the same when an earlier try went through and only its answer was lost.
         """
         try:
-            with self._single.connect() as connection:
+            with self.single.connect() as connection:
                 return work(connection)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        with self._single.connect() as connection:
+        with self.single.connect() as connection:
             return work(connection)
 
     def organization_lock(self, organization_id: UUID) -> AbstractContextManager[None]:
@@ -158,10 +166,12 @@ class Database:
 
     def dispose_after_fork(self) -> None:
         """Forget the parent's sockets: two processes on one connection corrupt its protocol."""
-        self.engine.dispose(close=False)
+        for engine in (self.engine, self.single):
+            engine.dispose(close=False)
 
     def close(self) -> None:
-        self.engine.dispose()
+        for engine in (self.engine, self.single):
+            engine.dispose()
 
 
 def _ask_after_a_rest(engine: Engine) -> None:

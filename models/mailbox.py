@@ -58,17 +58,15 @@ class StoredBatch:
     accepted: int
 
 
-# As text and not as an ORM statement: this is the busiest statement of all, and it is all that a
-# single event's POST costs Postgres.
-_STORE_BATCH = text(
-    """
+# In the driver's own words: this is the busiest statement of all, and it is all that a single event's
+# POST costs Postgres.
+_STORE_BATCH = """
     INSERT INTO ops.usage_inbox (id, product_id, idempotency_key, body_digest, organization_ids, events,
                                  accepted, state, attempts, duplicates)
-    VALUES (:id, :product_id, :idempotency_key, :body_digest, CAST(:organization_ids AS uuid[]),
-            CAST(:events AS jsonb), :accepted, 'queued', 0, 0)
+    VALUES (%(id)s, %(product_id)s, %(idempotency_key)s, %(body_digest)s, %(organization_ids)s,
+            %(events)s::json, %(accepted)s, 'queued', 0, 0)
     ON CONFLICT DO NOTHING
-    """
-)
+"""
 _STORED_BATCH = text(
     """
     SELECT id, body_digest, accepted FROM ops.usage_inbox
@@ -84,7 +82,8 @@ def store_batches(connection: Connection, batches: Sequence[NewBatch]) -> list[S
     of one call are sent, and committed, together.
     """
     values = [{name: getattr(batch, name) for name in NewBatch.__slots__} for batch in batches]
-    if connection.execute(_STORE_BATCH, values).rowcount == len(batches):
+    stored = connection.exec_driver_sql(_STORE_BATCH, values if len(values) > 1 else values[0])
+    if stored.rowcount == len(batches):
         return [StoredBatch(batch.id, batch.body_digest, batch.accepted) for batch in batches]
     return [StoredBatch(*connection.execute(_STORED_BATCH, each).one()) for each in values]
 

@@ -89,9 +89,9 @@ def test_a_post_of_known_names_is_one_statement(context: Context, acme: Quarter)
     def remember(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         asked.append(statement.split(maxsplit=1)[0])
 
-    event.listen(context.database.engine, "before_cursor_execute", remember)
+    event.listen(context.database.single, "before_cursor_execute", remember)
     posted(context, acme, "known")
-    event.remove(context.database.engine, "before_cursor_execute", remember)
+    event.remove(context.database.single, "before_cursor_execute", remember)
     assert asked == ["INSERT"]
 
 

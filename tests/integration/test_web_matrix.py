@@ -124,7 +124,7 @@ def _asked(world: WebWorld) -> Iterator[list[str]]:
     def remember(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         statements.append(statement)
 
-    engines = (world.context.database.engine, world.context.auditor.engine)
+    engines = (world.context.database.engine, world.context.database.single, world.context.auditor.engine)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", remember)
     try:

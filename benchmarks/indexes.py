@@ -99,7 +99,9 @@ def _door_paths(rows: Rows) -> list[AccessPath]:
     )
     party = ApiKey(kind="organization", name=f"x{one}", organization_id=organization, product_id=None)
     return [
-        AccessPath("webhook: stored once", "system", lambda s: mailbox.store_event(s, stripe)),
+        AccessPath(
+            "webhook: stored once", "system", lambda s: mailbox.store_events(s.connection(), [stripe])
+        ),
         AccessPath(
             "webhook: whose customer", "system", lambda s: organization_queries.by_customer(s, f"cus_{one}")
         ),

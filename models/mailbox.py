@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import select, text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.base import new_id
@@ -18,22 +18,28 @@ from models.work import MAX_ATTEMPTS
 Inbox = type[WebhookEvent] | type[UsageBatch]
 
 
-def store_event(session: Session, event: WebhookEvent) -> bool:
-    """Store one of Stripe's events once. Returns whether it was new."""
-    values = {
-        "id": new_id(),
-        "event_id": event.event_id,
-        "type": event.type,
-        "api_version": event.api_version,
-        "object_id": event.object_id,
-        "customer_id": event.customer_id,
-        "payload": event.payload,
-        "source": event.source,
-        "state": event.state,
-        "last_error": event.last_error,
-    }
-    statement = insert(WebhookEvent).values(values).on_conflict_do_nothing(index_elements=["event_id"])
-    return session.execute(statement.returning(WebhookEvent.id)).scalar_one_or_none() is not None
+_STORE_EVENT = """
+    INSERT INTO ops.webhook_inbox (id, event_id, type, api_version, object_id, customer_id, payload, source,
+                                   state, attempts, last_error)
+    VALUES (%(id)s, %(event_id)s, %(type)s, %(api_version)s, %(object_id)s, %(customer_id)s,
+            %(payload)s::jsonb, %(source)s, %(state)s, 0, %(last_error)s)
+    ON CONFLICT (event_id) DO NOTHING
+"""
+
+
+def store_events(connection: Connection, events: Sequence[WebhookEvent]) -> list[None]:
+    """Store Stripe's events, each once: a repeat changes nothing."""
+    names = ("event_id", "type", "api_version", "object_id", "customer_id", "source", "state", "last_error")
+    values = [
+        {
+            **{name: getattr(event, name) for name in names},
+            "id": new_id(),
+            "payload": msgspec.json.encode(event.payload).decode(),
+        }
+        for event in events
+    ]
+    connection.exec_driver_sql(_STORE_EVENT, values if len(values) > 1 else values[0])
+    return [None] * len(events)
 
 
 @dataclass(frozen=True, slots=True)

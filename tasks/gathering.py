@@ -3,6 +3,9 @@
 import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary, ref
+
+from models.database import Connection, Database
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,3 +71,22 @@ class Gathering(Generic[T, R]):
             return
         for turn, result in zip(turns, results, strict=True):
             turn.result = result
+
+
+def shared(
+    known: WeakKeyDictionary[Database, Gathering[T, R]],
+    database: Database,
+    store: Callable[[Connection, Sequence[T]], Sequence[R]],
+) -> Gathering[T, R]:
+    """The gathering of a database, made at its first use; each write of `store` is one commit."""
+    found = known.get(database)
+    if found is None:
+        weak = ref(database)  # the gathering must not keep its own key alive
+
+        def write(items: Sequence[T]) -> Sequence[R]:
+            own = weak()
+            assert own is not None, "a caller holds it"
+            return own.at_once(lambda connection: store(connection, items))
+
+        found = known.setdefault(database, Gathering(write))
+    return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from billing.errors import Conflict
 from models import clock_queries, mailbox, usage_intake
@@ -17,7 +17,7 @@ from models.ops import UsageBatch
 from models.work import ClaimedJob
 from tasks import adjusting
 from tasks.context import Context
-from tasks.gathering import Gathering
+from tasks.gathering import Gathering, shared
 from tasks.queue import job, tick
 from tasks.usage_door import CheckedEvents, RefusedUsage, checked
 
@@ -85,17 +85,7 @@ _gatherings: WeakKeyDictionary[Database, Gathering[NewBatch, StoredBatch]] = Wea
 
 def _gathering(database: Database) -> Gathering[NewBatch, StoredBatch]:
     """POSTs that come at the same time share one commit."""
-    found = _gatherings.get(database)
-    if found is None:
-        weak = ref(database)  # the gathering must not keep its own key alive
-
-        def write(batches: Sequence[NewBatch]) -> Sequence[StoredBatch]:
-            own = weak()
-            assert own is not None, "a caller holds it"
-            return own.at_once(lambda connection: mailbox.store_batches(connection, batches))
-
-        found = _gatherings.setdefault(database, Gathering(write))
-    return found
+    return shared(_gatherings, database, mailbox.store_batches)
 
 
 @tick("usage.drain", queue="usage")

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from gateway import translate, webhooks
 from gateway.errors import GatewayError, InvalidSignature, UnknownVersion
 from models import mailbox, organization_queries
-from models.database import OrganizationBusy
+from models.database import Database, OrganizationBusy
 from models.ops import WebhookEvent
 from tasks.context import Context
+from tasks.gathering import Gathering, shared
 from tasks.observers import intent_of, observe
 from tasks.queue import tick
 
@@ -35,9 +37,16 @@ def accept_event(context: Context, payload: bytes, signature: str) -> None:
         decoded = msgspec.json.decode(payload, type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise InvalidSignature("the signed payload is no event") from error
-    with context.system() as unit:
-        mailbox.store_event(unit.session, _row(decoded, "delivered"))
-        unit.ring("webhooks.drain")
+    _gathering(context.database).give(_row(decoded, "delivered"))
+    context.bell.ring("webhooks.drain")
+
+
+_gatherings: WeakKeyDictionary[Database, Gathering[WebhookEvent, None]] = WeakKeyDictionary()
+
+
+def _gathering(database: Database) -> Gathering[WebhookEvent, None]:
+    """Deliveries that come at the same time share one commit."""
+    return shared(_gatherings, database, mailbox.store_events)
 
 
 def _row(payload: dict[str, Any], source: str) -> WebhookEvent:
@@ -172,8 +181,9 @@ def import_missed(context: Context) -> None:
     with context.system() as unit:
         known = mailbox.known_events(unit.session, [event["id"] for event in undelivered])
         missed = [event for event in undelivered if event["id"] not in known]
-        for payload in reversed(missed):
-            mailbox.store_event(unit.session, _row(payload, "imported"))
         if missed:
+            mailbox.store_events(
+                unit.session.connection(), [_row(payload, "imported") for payload in reversed(missed)]
+            )
             log.warning("%d events were never delivered; imported", len(missed))
             unit.ring("webhooks.drain")

@@ -16,7 +16,7 @@ from web.admin.blueprint import admin_blueprint
 from web.auth import Doorkeeper
 from web.calls import MIB
 from web.dispatch import view_of
-from web.fast_lane import FastLane
+from web.fast_lane import FastLane, lanes
 from web.log import install_log
 from web.ratelimit import RateLimiter
 from web.routes import TABLE
@@ -65,7 +65,7 @@ def create_app(context: Context, *, trusted_hosts: Sequence[str] = (), proxies: 
     app.register_blueprint(admin_blueprint(context, limiter))
     headers = _headers(secure=secure)
     _install_headers(app, headers)
-    lane = FastLane(app.wsgi_app, context, doorkeeper, headers, app.config["TRUSTED_HOSTS"])
+    lane = FastLane(app.wsgi_app, lanes(context, doorkeeper), headers, app.config["TRUSTED_HOSTS"])
     app.wsgi_app = lane  # type: ignore[method-assign]
     if proxies:
         app.wsgi_app = ProxyFix(lane, x_for=proxies, x_host=0)  # type: ignore[method-assign]

@@ -28,20 +28,22 @@ def test_connection(call: Call) -> Answer:
     )
 
 
+RECEIVE = Route(
+    method="POST",
+    path="/api/subscriptions/webhooks/stripe/",
+    view=receive,
+    # Stripe proves itself by its signature.
+    access=PUBLIC,
+    summary="Stripe's webhook",
+    tag="Stripe",
+    answer=shapes.Received,
+    max_body=256 * KIB,
+    keeps_answer=False,
+    refusals=(400, 413),
+)
+
 ROUTES = (
-    Route(
-        method="POST",
-        path="/api/subscriptions/webhooks/stripe/",
-        view=receive,
-        # Stripe proves itself by its signature.
-        access=PUBLIC,
-        summary="Stripe's webhook",
-        tag="Stripe",
-        answer=shapes.Received,
-        max_body=256 * KIB,
-        keeps_answer=False,
-        refusals=(400, 413),
-    ),
+    RECEIVE,
     Route(
         method="POST",
         path="/api/subscriptions/test/stripe/",

@@ -38,8 +38,9 @@ _HELD = text(
     JOIN catalog.product_plans p ON p.id = i.plan_id
     JOIN catalog.plan_tiers t ON t.id = p.tier_id
     WHERE i.organization_id = :organization_id AND i.product_id = :product_id AND i.started_at <= :now
-    ORDER BY (i.ended_at IS NULL OR i.ended_at > :now) DESC,
-             (s.status IN ('trialing', 'active', 'past_due')) DESC, (s.status = 'paused') DESC,
+      -- A product may be taken out of a subscription that lives on.
+      AND (i.ended_at IS NULL OR i.ended_at > :now)
+    ORDER BY (s.status IN ('trialing', 'active', 'past_due')) DESC, (s.status = 'paused') DESC,
              t.rank DESC, s.id DESC
     LIMIT 1
     """

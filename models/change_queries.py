@@ -40,6 +40,22 @@ def live_items(session: Session, organization_id: UUID, subscription_id: UUID) -
     )
 
 
+def all_charges(session: Session, organization_id: UUID, subscription_id: UUID) -> Sequence[PendingCharge]:
+    """Every charge of a change of the subscription, taken by an invoice or not."""
+    return (
+        session.execute(
+            select(PendingCharge)
+            .where(
+                PendingCharge.organization_id == organization_id,
+                PendingCharge.subscription_id == subscription_id,
+            )
+            .order_by(PendingCharge.id)
+        )
+        .scalars()
+        .all()
+    )
+
+
 def pending_charges(
     session: Session, organization_id: UUID, subscription_id: UUID, before: datetime
 ) -> Sequence[PendingCharge]:

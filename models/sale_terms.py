@@ -113,6 +113,12 @@ def tax_rate(session: Session, code: str) -> TaxRate | None:
     return session.execute(select(TaxRate).where(TaxRate.code == code)).scalar_one_or_none()
 
 
+def tax_rate_by_stripe_id(session: Session, stripe_id: str) -> TaxRate | None:
+    return session.execute(
+        select(TaxRate).where(TaxRate.stripe_tax_rate_id == stripe_id)
+    ).scalar_one_or_none()
+
+
 def ensure_tax_rate(session: Session, rate: TaxRate) -> None:
     """Add a rate unless one of its code stands; two at once add one."""
     session.execute(

@@ -15,7 +15,7 @@ from billing.errors import Conflict, InvalidTerms, NotFound
 from billing.exact import exact_number
 from billing.invoicing import InvoiceDraft, discount_codes
 from billing.money import Money
-from models import sale_queries, sale_terms
+from models import billing_queries, sale_queries, sale_terms
 from models.catalog import Coupon, Product, SubscriptionBundle
 from models.invoices import CouponRedemption, Invoice
 from models.sale_terms import CouponListing
@@ -172,7 +172,9 @@ def discounts(unit: TenantUnit, subscription: ProductSubscription, at: datetime)
     given = []
     if subscription.discount_minor:
         amount = Money(subscription.discount_minor, subscription.currency)
-        given.append(Discount(_bundle_code(unit, subscription), amount=amount))
+        given.append(
+            Discount(_bundle_code(unit, subscription), amount=amount, products=_bundled(unit, subscription))
+        )
     return given + [_discount(coupon, products) for _, coupon, products in _live(unit, subscription, at)]
 
 
@@ -223,6 +225,14 @@ def _bundle_code(unit: TenantUnit, subscription: ProductSubscription) -> str:
     if subscription.bundle_id is None:
         return "bundle"
     return f"bundle {unit.session.get_one(SubscriptionBundle, subscription.bundle_id).code}"
+
+
+def _bundled(unit: TenantUnit, subscription: ProductSubscription) -> frozenset[str]:
+    """The products that were sold together; one that a person added at Stripe later is not among them."""
+    billed = billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
+    return frozenset(
+        str(each.product.id) for each in billed if each.item.started_at <= subscription.started_at
+    )
 
 
 def _products(unit: Unit, codes: tuple[str, ...]) -> list[Product]:

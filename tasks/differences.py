@@ -1,7 +1,7 @@
 """What differs between our rows and Stripe's objects of one organization: pure comparison, both ways."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
@@ -279,9 +279,10 @@ def _lines(
     items: Mapping[UUID, ItemRows],
 ) -> Iterator[Difference]:
     """Line by line: ours by the id that we gave Stripe, Stripe's own by their subscription item."""
-    made_by_stripe = rows.invoice.kind in ("first", "cycle")
-    ours = {_line_name(line, items) if made_by_stripe else str(line.id): line for line in rows.lines}
-    theirs = {_stripes_line_name(each): each for each in facts}
+    sent = {each.metadata.get("line_id") for each in facts}
+    ours = {str(line.id) if str(line.id) in sent else _line_name(line, items): line for line in rows.lines}
+    waited = {_waited(line) for line in rows.lines}
+    theirs = {_stripes_line_name(each, waited): each for each in facts}
     yield from _unpaired(seen, f"{about}: line", ours, theirs)
     for row, found in _paired(ours, theirs):
         yield from seen.fields(
@@ -295,11 +296,20 @@ def _line_name(line: InvoiceLine, items: Mapping[UUID, ItemRows]) -> str:
     stripes_own = line.kind in _STRIPES_OWN and line.item_id is not None
     item = items.get(line.item_id) if stripes_own and line.item_id else None
     if item is not None and line.kind == "proration":
-        return _proration_name(item.stripe_price_id, line.amount_minor, line.period_start_at)
+        named = _proration_name(item.stripe_price_id, line.amount_minor, line.period_start_at)
+        return _waited(line) or named
     return (item.item.stripe_item_id if item else None) or str(line.id)
 
 
-def _stripes_line_name(line: InvoiceLineFacts) -> str:
+def _waited(line: InvoiceLine) -> str | None:
+    """The invoice item that this proration was at Stripe before it stood on an invoice, where we know it."""
+    told: Mapping[str, Any] = line.explanation.get("proration") or {}
+    return told.get("stripe_invoice_item")
+
+
+def _stripes_line_name(line: InvoiceLineFacts, waited: Collection[str | None]) -> str:
+    if line.invoice_item_id is not None and line.invoice_item_id in waited:
+        return line.invoice_item_id
     if line.proration:
         return _proration_name(line.price_id, line.amount_minor, line.period_start_at)
     return line.metadata.get("line_id") or line.subscription_item_id or line.id

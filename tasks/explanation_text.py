@@ -84,7 +84,17 @@ def _cause(told: Mapping[str, Any], currency: str) -> Iterator[str]:
         billed = _money(cause["billed_minor"], currency)
         yield _row("", f"less {billed} that {count} earlier line{'' if count == 1 else 's'} charged for it")
     if told["proration"]:
-        yield _row("proration", str(told["proration"]))
+        yield _row("proration", _proration(told["proration"], currency))
+
+
+def _proration(record: Mapping[str, Any], currency: str) -> str:
+    """Whose change it was, and what was given back or charged a share of."""
+    for name, words in (("debited_minor", "was charged before"), ("full_minor", "for the whole period")):
+        if record.get(name) is not None:
+            return (
+                f"of {_money(record[name], currency)} {words}, {record['seconds_left']:,} seconds were left"
+            )
+    return f"{record.get('by', 'changed')}, {record['seconds_left']:,} seconds were left"
 
 
 def _causes(cause: Mapping[str, Any]) -> Iterator[str]:

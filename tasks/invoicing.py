@@ -5,6 +5,7 @@ Every step looks at what is already done, so a job that died anywhere goes on fr
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from uuid import UUID
 
 from billing.invoicing import InvoiceDraft, build_invoice
@@ -13,12 +14,24 @@ from billing.money import Money, format_money
 from billing.periods import Interval, Period, period_at
 from gateway import requests, translate
 from gateway.errors import Refused
-from gateway.translate import InvoiceFacts
-from models import billing_queries
+from gateway.translate import InvoiceFacts, SubscriptionFacts
+from models import billing_queries, change_queries
 from models.invoices import Invoice, InvoiceLine
-from models.subscriptions import ProductSubscription
+from models.subscriptions import PendingCharge, ProductSubscription
 from models.work import ClaimedJob
-from tasks import adjusting, balance, coupons, invoice_rows, mirroring, payments, rating, tax
+from tasks import (
+    adjusting,
+    balance,
+    coupons,
+    drafts,
+    following,
+    invoice_rows,
+    mirroring,
+    payments,
+    prorations,
+    rating,
+    tax,
+)
 from tasks.context import Context, TenantUnit
 from tasks.queue import TryLater, job
 from tasks.rating import RatedLine
@@ -26,6 +39,7 @@ from tasks.stripe_calls import call
 
 # Stripe's own lines carry these charges on a cycle draft; everything else we add.
 _STRIPES_OWN = ("recurring", "seats", "proration")
+_ANOTHER_RHYTHM = "at Stripe a person gave the subscription another rhythm: no period ends there"
 
 
 @job("invoicing.close_period", queue="invoicing")
@@ -49,8 +63,20 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
             mirroring.observe(context, claimed.organization_id, found)
             return
     fetched = context.gateway.fetch("subscription", str(subscription.stripe_subscription_id))
-    if fetched["status"] not in ("canceled", "paused", "incomplete_expired"):
+    if fetched["status"] in ("canceled", "paused", "incomplete_expired"):
+        return
+    if period is None or _ends(translate.subscription(fetched), boundary_at):
         raise TryLater(f"Stripe has no draft for the period that ended at {boundary_at:%Y-%m-%d %H:%M} yet")
+    with context.tenant(claimed.organization_id) as unit:
+        invoice = invoice_rows.draft(unit, subscription, "cycle", period)
+        invoice_rows.park(unit, invoice, _ANOTHER_RHYTHM)
+
+
+def _ends(facts: SubscriptionFacts, boundary_at: datetime) -> bool:
+    """Whether a period of some item ended at an instant, or has still to end."""
+    return any(
+        item.period_start_at >= boundary_at or item.period_end_at <= boundary_at for item in facts.items
+    )
 
 
 @job("invoicing.take_over", queue="stripe")
@@ -84,7 +110,13 @@ def close_final_period(context: Context, claimed: ClaimedJob) -> None:
             ProductSubscription, (claimed.organization_id, claimed.subject_id)
         )
         assert subscription.ended_at is not None
-        if not _is_metered(unit, subscription):
+        customer_id = str(unit.organization.stripe_customer_id)
+    waiting = prorations.waiting(context, customer_id, str(subscription.stripe_subscription_id))
+    with context.tenant(claimed.organization_id) as unit:
+        subscription = billing_queries.lock_subscription(unit.session, unit.organization.id, subscription.id)
+        assert subscription.ended_at is not None
+        prorations.take_in(unit, subscription, waiting)
+        if not _is_metered(unit, subscription) and not _is_changed(unit, subscription):
             return
         period = Period(subscription.current_period_start_at, subscription.ended_at)
         window = context.settings.collection_window
@@ -118,10 +150,17 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
             or unit.organization.parked_at is not None
         ):
             return
-    missed = invoice.kind == "cycle" and _window_missed(context, invoice)
+    drafted = None
+    if invoice.kind == "cycle" and invoice.rated_at is None:
+        drafted, subscription = drafts.seen(context, str(invoice.stripe_invoice_id))
+        if subscription is not None:
+            following.follow(context, organization_id, subscription, drafted)
+        if subscription is not None and subscription.collection_paused:
+            drafts.park(context, organization_id, invoice_id, "a person paused its collection at Stripe")
+            return
     with context.tenant(organization_id) as unit:
         if invoice.rated_at is None:
-            _rate(unit, invoice_rows.find(unit, invoice_id), missed=missed)
+            _rate(unit, invoice_rows.find(unit, invoice_id), drafted)
     facts = _pushed(context, organization_id, invoice_id)
     with context.tenant(organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
@@ -131,28 +170,35 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
     _finalize(context, organization_id, invoice_id, facts)
 
 
-def _window_missed(context: Context, invoice: Invoice) -> bool:
-    fetched = context.gateway.fetch("invoice", str(invoice.stripe_invoice_id))
-    return bool(fetched["status"] != "draft")
+def _rate(unit: TenantUnit, invoice: Invoice, drafted: InvoiceFacts | None) -> None:
+    """Close the usage window and write the lines, in one transaction with the usage that they take.
 
-
-def _rate(unit: TenantUnit, invoice: Invoice, *, missed: bool) -> None:
-    """Close the usage window and write the lines, in one transaction with the usage that they take."""
+    `drafted` is Stripe's invoice of a cycle, which holds Stripe's own lines already.
+    """
     subscription = billing_queries.lock_subscription(
         unit.session, unit.organization.id, invoice.subscription_id
     )
     closed = Period(invoice.period_start_at, invoice.period_end_at)
     rated: list[RatedLine] = []
+    there: Sequence[PendingCharge] = []
+    if invoice.kind == "final":  # there is no later one for what was changed at the end itself
+        there = change_queries.all_charges(unit.session, unit.organization.id, subscription.id)
     if invoice.kind == "cycle":
         rated += rating.recurring_lines(unit, subscription, _next_period(subscription, invoice))
+    if drafted is not None:
+        there = prorations.take_in(unit, subscription, prorations.on_invoice(drafted)).charges
+    missed = drafted is not None and drafted.status != "draft"
     if missed:
-        # Stripe finalized its recurring lines without us: they stand, the usage gets its own invoice.
+        # Stripe's own lines were finalized without us: they stand, the usage gets its own invoice.
         own = invoice_rows.draft(unit, subscription, "adjustment", closed)
         unit.enqueue("invoicing.bill", str(own.id), subject_id=own.id)
+        assert drafted is not None
+        tax.take_from(unit, invoice, drafted)
+        rated += prorations.change_lines(unit, subscription, invoice, there)
     else:
         rated += rating.usage_lines(unit, subscription, invoice, closed)
         rated += rating.late_lines(unit, subscription, invoice)
-        rated += rating.change_lines(unit, subscription, invoice)
+        rated += prorations.change_lines(unit, subscription, invoice, there)
         if closed.seconds:  # an adjustment at an instant closes nothing: the running period goes on
             subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
     built = _built(unit, subscription, invoice, rated)
@@ -190,7 +236,7 @@ def rehearsed(unit: TenantUnit, subscription: ProductSubscription) -> Invoice:
     """The coming cycle invoice as things stand. Only inside a rehearsal: it takes usage and charges."""
     period = Period(subscription.current_period_start_at, subscription.current_period_end_at)
     invoice = invoice_rows.draft(unit, subscription, "cycle", period)
-    _rate(unit, invoice, missed=False)
+    _rate(unit, invoice, None)
     return invoice
 
 
@@ -218,6 +264,8 @@ def _pushed(context: Context, organization_id: UUID, invoice_id: UUID) -> Invoic
 
 
 def _stripe_line(line: InvoiceLine) -> requests.Line:
+    if waits := (line.explanation.get("proration") or {}).get("stripe_invoice_item"):
+        return {"invoice_item": str(waits)}  # it has waited there for an invoice
     return {
         "description": line.description,
         "amount_minor": line.amount_minor,
@@ -234,7 +282,13 @@ def _disagreement(invoice: Invoice, facts: InvoiceFacts) -> str | None:
     stripes = Money(facts.total_minor, facts.currency)
     if ours == stripes:
         return None
-    return f"our total is {format_money(ours)}, Stripe's is {format_money(stripes)}"
+    added = [
+        f"{line.description or line.id} ({format_money(Money(line.amount_minor, facts.currency))})"
+        for line in facts.lines
+        if "line_id" not in line.metadata and not (line.proration or line.subscription_item_id)
+    ]
+    why = f"; a person added there: {'; '.join(added)}" if added else ""
+    return f"our total is {format_money(ours)}, Stripe's is {format_money(stripes)}{why}"
 
 
 def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: InvoiceFacts) -> None:
@@ -254,8 +308,10 @@ def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: 
         invoice_rows.number(unit, invoice)
         if facts.status == "paid":
             payments.record_paid(unit, invoice, paid, facts.paid_at or unit.now)
-        else:
+        elif facts.status == "open":
             unit.enqueue("payments.collect", f"{invoice.id}:first", subject_id=invoice.id)
+        else:
+            mirroring.record_end(unit, invoice, facts)  # a person was quicker, and took it back
 
 
 def _is_metered(unit: TenantUnit, subscription: ProductSubscription) -> bool:
@@ -263,6 +319,12 @@ def _is_metered(unit: TenantUnit, subscription: ProductSubscription) -> bool:
         billing_queries.metered_charges(unit.session, billed.plan.id, subscription.currency)
         for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
     )
+
+
+def _is_changed(unit: TenantUnit, subscription: ProductSubscription) -> bool:
+    """Whether credits or charges of changes wait for an invoice that Stripe will not make any more."""
+    charges = change_queries.all_charges(unit.session, unit.organization.id, subscription.id)
+    return any(charge.invoice_id is None for charge in charges)
 
 
 def _subject(claimed: ClaimedJob) -> UUID:

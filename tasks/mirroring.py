@@ -14,7 +14,19 @@ from models import billing_queries
 from models.invoices import Invoice
 from models.subscriptions import ProductSubscription
 from models.work import ClaimedJob
-from tasks import balance, coupons, dunning_cases, invoice_rows, payments, rating, tax
+from tasks import (
+    balance,
+    coupons,
+    drafts,
+    dunning_cases,
+    following,
+    invoice_rows,
+    payments,
+    prorations,
+    rating,
+    subscriptions,
+    tax,
+)
 from tasks.context import Context, TenantUnit
 from tasks.queue import job
 
@@ -44,6 +56,8 @@ def observe(context: Context, organization_id: UUID, facts: InvoiceFacts) -> Non
     """Apply Stripe's present state of an invoice. The caller holds the organization's lock."""
     paid = payments.settled(context, facts) if facts.status == "paid" else []
     failed = payments.failed(context, facts) if facts.status == "open" else None
+    if facts.billing_reason == "subscription_update":
+        facts = _with_its_cause(context, organization_id, facts)
     with context.tenant(organization_id) as unit:
         invoice = find(unit, facts)
         if invoice is None:
@@ -55,7 +69,19 @@ def observe(context: Context, organization_id: UUID, facts: InvoiceFacts) -> Non
         elif failed is not None and facts.billing_reason != "subscription_create":
             payments.record_outside_failure(unit, invoice, failed)
         else:
-            _record_end(unit, invoice, facts)
+            record_end(unit, invoice, facts)
+
+
+def _with_its_cause(context: Context, organization_id: UUID, facts: InvoiceFacts) -> InvoiceFacts:
+    """An invoice that is new to us, whole; the change that made it may not have been told yet."""
+    with context.tenant(organization_id) as unit:
+        if find(unit, facts) is not None:
+            return facts
+    whole, changed = drafts.seen(context, facts.id)
+    if changed is not None:
+        subscriptions.observe(context, organization_id, changed)
+        following.follow(context, organization_id, changed, whole)
+    return whole
 
 
 def find(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:
@@ -75,6 +101,8 @@ def _adopt(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:
         )
     if subscription is not None and _is_resumption(subscription, facts):
         return _adopt_resumption(unit, subscription, facts)
+    if subscription is not None and facts.billing_reason == "subscription_update":
+        return _adopt_change(unit, subscription, facts)
     if subscription is None or facts.billing_reason not in ("subscription_create", "subscription_cycle"):
         log.warning("Stripe's invoice %s (%s) is none of ours", facts.id, facts.billing_reason)
         return None
@@ -99,15 +127,68 @@ def _adopt_resumption(unit: TenantUnit, subscription: ProductSubscription, facts
     return invoice
 
 
+def _adopt_change(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice:
+    """A person had a change invoiced at once: Stripe's prorations, on a row of ours."""
+    invoice = _own_row(unit, subscription, facts)
+    taken = prorations.take_in(unit, subscription, prorations.on_invoice(facts))
+    tax.take_from(unit, invoice, facts)
+    rated = prorations.taken_lines(invoice, taken.charges)
+    none_yet = Money.zero(subscription.currency)
+    draft = build_invoice(
+        [line.draft for line in rated], subscription.currency, (), tax.terms_of(unit, invoice), none_yet
+    )
+    invoice_rows.fill(unit, invoice, rated, draft)
+    invoice.pushed_at = unit.now
+    reason = _odd_lines(facts, taken) or disagreement(draft, facts)
+    if facts.status == "draft":
+        reason = "Stripe made it for a change by a person, and has not finalized it"
+    if reason or (reason := balance.use(unit, invoice, facts)):
+        invoice_rows.park(unit, invoice, reason)
+    else:
+        invoice_rows.number(unit, invoice)
+    if facts.status in ("draft", "open"):
+        unit.enqueue("payments.take_charge", str(invoice.id), subject_id=invoice.id)
+    return invoice
+
+
+def _own_row(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice:
+    """A row of its own for an invoice that closes no period, however many are made in one second."""
+    at = facts.created_at
+    while billing_queries.invoice_for_period(unit.session, subscription, "adjustment", at) is not None:
+        at += _INSTANT
+    invoice = invoice_rows.draft(unit, subscription, "adjustment", Period(at, at))
+    invoice.stripe_invoice_id, invoice.hosted_invoice_url = facts.id, facts.hosted_invoice_url
+    return invoice
+
+
+def _odd_lines(facts: InvoiceFacts, taken: prorations.Taken) -> str | None:
+    """What stands on Stripe's invoice and is of nothing that we know, in a sentence."""
+    odd = [line.description or line.id for line in facts.lines if not line.proration]
+    odd += [each.description or each.id for each in taken.unknown]
+    return f"Stripe charges for what is not known here: {'; '.join(odd)}" if odd else None
+
+
 def adopt_cycle(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice | None:
     """Our draft for the period that Stripe's cycle invoice closes: one, however often it is seen."""
     closed = closed_period(subscription, facts.period_end_at)
     if closed is None:
-        log.error("Stripe's invoice %s ends at no boundary of subscription %s", facts.id, subscription.id)
-        return None
+        return _adopt_strange(unit, subscription, facts)
     invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
     invoice.stripe_invoice_id = facts.id
     unit.enqueue("invoicing.take_over", str(invoice.id), subject_id=invoice.id)
+    return invoice
+
+
+def _adopt_strange(
+    unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts
+) -> Invoice | None:
+    """A draft of a period that we do not know: kept from finalizing itself, and a person looks at it."""
+    log.error("Stripe's invoice %s ends at no boundary of subscription %s", facts.id, subscription.id)
+    invoice = _own_row(unit, subscription, facts)
+    invoice_rows.park(
+        unit, invoice, f"Stripe closes a period on {facts.period_end_at:%Y-%m-%d %H:%M} that is not ours"
+    )
+    unit.enqueue("payments.take_charge", str(invoice.id), subject_id=invoice.id)
     return invoice
 
 
@@ -134,6 +215,7 @@ def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: Inv
     invoice = invoice_rows.draft(
         unit, subscription, "first", Period(subscription.started_at, subscription.started_at)
     )
+    tax.take_from(unit, invoice, facts)
     draft = build_invoice(
         [line.draft for line in rated],
         subscription.currency,
@@ -159,7 +241,7 @@ def disagreement(draft: InvoiceDraft, facts: InvoiceFacts) -> str | None:
     return differences(draft, Money(facts.total_minor, facts.currency))
 
 
-def _record_end(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> None:
+def record_end(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> None:
     """Voided or given up, by us or by a person in Stripe's dashboard."""
     if facts.status not in ("void", "uncollectible") or invoice.status == facts.status:
         return

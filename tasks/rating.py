@@ -17,7 +17,7 @@ from billing.money import Money
 from billing.periods import Period
 from billing.rating import ChargeTerms, Rating, rate
 from billing.usage import Counted, Holding, MeterRules, RatedGroup, held_share, rate_groups
-from models import billing_queries, change_queries, usage_billing
+from models import billing_queries, usage_billing
 from models.billing_queries import BilledItem, MeteredCharge
 from models.catalog import Meter
 from models.invoices import Invoice
@@ -47,31 +47,6 @@ def recurring_lines(unit: TenantUnit, subscription: ProductSubscription, period:
 
 def _is_live(item: SubscriptionItem, at: datetime) -> bool:
     return item.started_at <= at and (item.ended_at is None or at < item.ended_at)
-
-
-def change_lines(unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice) -> list[RatedLine]:
-    """Credits and charges of changes made before the invoice's period ended; it takes them, no other does."""
-    lines = []
-    pending = change_queries.pending_charges(
-        unit.session, unit.organization.id, subscription.id, invoice.period_end_at
-    )
-    for charge in pending:
-        charge.invoice_id = invoice.id
-        draft = DraftLine(
-            key=line_key("change", charge.key),
-            kind=LineKind.proration,
-            description=charge.description,
-            amount=Money(charge.amount_minor, charge.currency),
-            quantity=Fraction(charge.quantity),
-            unit_price=None,
-            period=Period(charge.period_start_at, charge.period_end_at),
-            product=str(charge.product_id),
-            # Stripe, too, takes discounts into account when it prorates, and not again on the line.
-            discountable=False,
-            explanation=charge.explanation,
-        )
-        lines.append(RatedLine(draft, charge.item_id, charge.product_id))
-    return lines
 
 
 def note_debits(unit: TenantUnit, rated: list[RatedLine], built: InvoiceDraft) -> None:

@@ -6,7 +6,6 @@ Stripe is asked customer by customer, because objects on test clocks are in no u
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,7 @@ from models import periodic, reconciling
 from models.database import OrganizationBusy
 from models.ops import ReconciliationRun
 from models.reconciling import Books
+from tasks import drafts
 from tasks.context import Context
 from tasks.differences import Difference, Mirror, StripeInvoice, compare, stranger
 from tasks.queue import tick
@@ -136,10 +136,7 @@ def _mirror(context: Context, books: Books) -> Mirror:
 
 def _invoice(context: Context, shape: dict[str, Any]) -> StripeInvoice:
     """The invoice with all its lines and payments, of which a list shows the first ones."""
-    facts = translate.invoice(shape)
-    if not facts.lines_complete:
-        lines = context.gateway.list("invoice_line", {"invoice": facts.id})
-        facts = replace(facts, lines=tuple(map(translate.invoice_line, lines)))
+    facts = drafts.whole(context, shape)
     if (shape.get("payments") or {}).get("has_more", True):
         listed = context.gateway.list("invoice_payment", {"invoice": facts.id})
         return StripeInvoice(facts, [translate.payment(each) for each in listed])

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from billing.errors import BillingError
+from gateway import translate
 from gateway.errors import Declined, Refused, Unreachable
 from gateway.requests import Request
 from models import intentions
@@ -162,7 +163,10 @@ def _find_object(context: Context, intention: StripeCall) -> dict[str, Any] | No
 def _has_lines(invoice: dict[str, Any], params: dict[str, Any]) -> bool:
     """All of them or none: they were sent in one request."""
     there = {line["metadata"].get("line_id") for line in invoice["lines"]["data"]}
-    return {line["metadata"]["line_id"] for line in params["lines"]} <= there
+    wanted = {line["metadata"]["line_id"] for line in params["lines"] if "metadata" in line}
+    there |= {line.invoice_item_id for line in translate.invoice(invoice).lines}
+    wanted |= {line["invoice_item"] for line in params["lines"] if "invoice_item" in line}
+    return wanted <= there
 
 
 _FINDERS: dict[str, Callable[[Context, StripeCall], dict[str, Any] | None]] = {

@@ -17,6 +17,7 @@ from billing.exact import exact_number
 from billing.invoicing import TaxTerms
 from billing.keys import stripe_key
 from gateway import requests
+from gateway.translate import InvoiceFacts
 from models import sale_terms
 from models.invoices import Invoice
 from models.organizations import TaxRate
@@ -123,6 +124,19 @@ def rate_for(unit: TenantUnit) -> TaxRate | None:
     if organization.tax_rate_id is not None:
         return unit.session.get_one(TaxRate, organization.tax_rate_id)
     return sale_terms.tax_rate(unit.session, _default_code(unit)) if unit.settings.tax_rate else None
+
+
+def take_from(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> None:
+    """Tax an invoice that Stripe finalized before we read it by the rate that it was finalized with.
+
+    The organization's may have changed in between. A rate that is none of ours is left out: the totals
+    then differ.
+    """
+    if not facts.tax_rate_ids:
+        invoice.tax_rate_id = None
+    elif len(facts.tax_rate_ids) == 1:
+        rate = sale_terms.tax_rate_by_stripe_id(unit.session, facts.tax_rate_ids[0])
+        invoice.tax_rate_id = rate.id if rate else invoice.tax_rate_id
 
 
 def terms_of(unit: TenantUnit, invoice: Invoice) -> TaxTerms | None:

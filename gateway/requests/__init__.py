@@ -30,7 +30,13 @@ from gateway.requests.customers import (
     set_default_payment_method,
     update_customer,
 )
-from gateway.requests.dashboard import close_dispute, delete_customer, void_credit_note
+from gateway.requests.dashboard import (
+    cancel_with_credit,
+    close_dispute,
+    delete_customer,
+    pause_collection,
+    void_credit_note,
+)
 from gateway.requests.invoices import (
     OWNER,
     Line,
@@ -72,6 +78,7 @@ __all__ = [
     "archive_tax_rate",
     "attach_payment_method",
     "cancel_subscription",
+    "cancel_with_credit",
     "close_dispute",
     "confirm_setup_intent",
     "create_balance_transaction",
@@ -93,6 +100,7 @@ __all__ = [
     "detach_payment_method",
     "finalize_invoice",
     "mark_uncollectible",
+    "pause_collection",
     "pause_subscription",
     "pay_invoice",
     "pay_invoice_out_of_band",

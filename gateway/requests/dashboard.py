@@ -8,6 +8,18 @@ def delete_customer(customer_id: str) -> Request:
     return Request("delete_customer", customer_id)
 
 
+def pause_collection(subscription_id: str) -> Request:
+    """Have a subscription's invoices made, and left as drafts."""
+    return Request(
+        "update_subscription", subscription_id, {"pause_collection": {"behavior": "keep_as_draft"}}
+    )
+
+
+def cancel_with_credit(subscription_id: str) -> Request:
+    """End a subscription now; its unused time waits as a credit for an invoice."""
+    return Request("cancel_subscription", subscription_id, {"invoice_now": False, "prorate": True})
+
+
 def close_dispute(dispute_id: str) -> Request:
     """Accept a dispute: it is lost."""
     return Request("close_dispute", dispute_id)

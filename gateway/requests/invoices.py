@@ -1,7 +1,7 @@
 """Requests about invoices. Whatever we touch has auto_advance off: two collectors would fight."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, TypedDict
 
 from gateway.requests.request import Request, as_metadata, given, listed
 
@@ -9,17 +9,21 @@ OWNER = {"owner": "dunlin"}
 _MAX_LINES = 250  # of one invoice, says Stripe
 
 
-class Line(TypedDict):
-    """A line with our own rounded amount. Instants are Unix seconds; `product` is kept in the metadata."""
+class Line(TypedDict, total=False):
+    """A line with our own rounded amount. Instants are Unix seconds; `product` is kept in the metadata.
 
+    `invoice_item` alone puts an invoice item that waits at Stripe on the invoice, as it is.
+    """
+
+    invoice_item: str
     description: str
     amount_minor: int
     period_start: int
     period_end: int
-    discountable: NotRequired[bool]
-    metadata: NotRequired[Mapping[str, object]]
-    product: NotRequired[str]
-    tax_rates: NotRequired[Sequence[str]]
+    discountable: bool
+    metadata: Mapping[str, object]
+    product: str
+    tax_rates: Sequence[str]
 
 
 def take_over_invoice(invoice_id: str, default_tax_rates: Sequence[str] | None = None) -> Request:
@@ -174,6 +178,8 @@ def create_refund(
 
 
 def _line(line: Line) -> dict[str, Any]:
+    if "invoice_item" in line:
+        return {"invoice_item": line["invoice_item"]}
     metadata = dict(line.get("metadata", {}))
     if "product" in line:
         metadata["product"] = line["product"]

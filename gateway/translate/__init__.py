@@ -17,13 +17,21 @@ from gateway.translate.facts import (
     PaymentFacts,
     PaymentIntentFacts,
     PaymentMethodFacts,
+    ProrationFacts,
     RefundFacts,
     SetupIntentFacts,
     SubscriptionFacts,
     SubscriptionItemFacts,
     TestClockFacts,
 )
-from gateway.translate.invoices import invoice, invoice_line, payment, payments_of
+from gateway.translate.invoices import (
+    invoice,
+    invoice_line,
+    payment,
+    payments_of,
+    prorations_of,
+    waiting_proration,
+)
 from gateway.translate.payments import (
     charge,
     credit_note,
@@ -34,7 +42,7 @@ from gateway.translate.payments import (
     test_clock,
 )
 from gateway.translate.shapes import is_known_version, reference
-from gateway.translate.subscriptions import customer, payment_method, subscription
+from gateway.translate.subscriptions import customer, payment_method, subscription, subscription_item
 
 __all__ = [
     "ChargeFacts",
@@ -49,6 +57,7 @@ __all__ = [
     "PaymentFacts",
     "PaymentIntentFacts",
     "PaymentMethodFacts",
+    "ProrationFacts",
     "RefundFacts",
     "SetupIntentFacts",
     "SubscriptionFacts",
@@ -67,9 +76,12 @@ __all__ = [
     "payment_intent",
     "payment_method",
     "payments_of",
+    "prorations_of",
     "reference",
     "refund",
     "setup_intent",
     "subscription",
+    "subscription_item",
     "test_clock",
+    "waiting_proration",
 ]

@@ -19,11 +19,16 @@ class SubscriptionItemFacts:
     quantity: int
     period_start_at: datetime
     period_end_at: datetime
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionFacts:
-    """A subscription. `status` is Stripe's; `cancel_at` and `cancel_at_period_end` both mean "will end"."""
+    """A subscription. `status` is Stripe's; `cancel_at` and `cancel_at_period_end` both mean "will end".
+
+    `items_complete` is false when the payload holds the first page of items only. `collection_paused` says
+    that a person wants its invoices kept from being collected (Stripe's `pause_collection`).
+    """
 
     id: str
     customer_id: str
@@ -42,6 +47,8 @@ class SubscriptionFacts:
     metadata: dict[str, str]
     test_clock_id: str | None
     pending_setup_intent_id: str | None = None
+    items_complete: bool = True
+    collection_paused: bool = False
 
     @property
     def period_start_at(self) -> datetime | None:
@@ -72,6 +79,27 @@ class InvoiceLineFacts:
     discount_minor: int
     tax_minor: int
     metadata: dict[str, str]
+    # The invoice item that the line was made of; a subscription's own lines have none.
+    invoice_item_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProrationFacts:
+    """What Stripe credits or charges for a change in mid-period, waiting or on an invoice.
+
+    `id` is of the invoice item, which it keeps when it moves from waiting to an invoice's line.
+    """
+
+    id: str
+    subscription_item_id: str | None
+    price_id: str | None
+    product_id: str | None
+    quantity: int
+    amount_minor: int
+    currency: str
+    description: str | None
+    period_start_at: datetime
+    period_end_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +143,8 @@ class InvoiceFacts:
     confirmation_secret: str | None = field(repr=False)
     # Why Stripe could not finalize it the last time it tried.
     finalization_error: str | None = None
+    # The rates that tax everything on it; none for a customer that was exempt when it was made.
+    tax_rate_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

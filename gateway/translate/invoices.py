@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.translate.facts import InvoiceFacts, InvoiceLineFacts, PaymentFacts
+from gateway.translate.facts import InvoiceFacts, InvoiceLineFacts, PaymentFacts, ProrationFacts
 from gateway.translate.shapes import (
     Shape,
     inner,
@@ -61,6 +61,7 @@ def invoice(shape: Shape) -> InvoiceFacts:
         confirmation_secret=text(inner(shape, "confirmation_secret"), "client_secret")
         or text(inner(shape, "payment_intent"), "client_secret"),
         finalization_error=text(inner(shape, "last_finalization_error"), "message"),
+        tax_rate_ids=_tax_rates(shape),
     )
 
 
@@ -91,6 +92,54 @@ def invoice_line(shape: Shape) -> InvoiceLineFacts:
         discount_minor=total_of(shape, "discount_amounts"),
         tax_minor=sum(whole(tax, "amount") for tax in taxes),
         metadata=words(shape),
+        invoice_item_id=reference(details.get("invoice_item")) or reference(shape.get("invoice_item")),
+    )
+
+
+def prorations_of(lines: Sequence[InvoiceLineFacts], currency: str) -> list[ProrationFacts]:
+    """The prorations among an invoice's lines."""
+    return [
+        ProrationFacts(
+            id=line.invoice_item_id or line.id,
+            subscription_item_id=line.subscription_item_id,
+            price_id=line.price_id,
+            product_id=line.product_id,
+            quantity=1 if line.quantity is None else line.quantity,
+            amount_minor=line.amount_minor,
+            currency=currency,
+            description=line.description,
+            period_start_at=line.period_start_at,
+            period_end_at=line.period_end_at,
+        )
+        for line in lines
+        if line.proration
+    ]
+
+
+def waiting_proration(shape: Shape) -> tuple[str | None, ProrationFacts | None]:
+    """A pending invoice item: the subscription that it waits for, and what it is, if it is a proration.
+
+    Raises MalformedPayload. basil moved the subscription and its item under `parent`, and the price under
+    `pricing`.
+    """
+    owner = inner(shape, "parent", "subscription_details")
+    subscription_id = reference(owner.get("subscription")) or reference(shape.get("subscription"))
+    if not shape.get("proration"):
+        return subscription_id, None
+    pricing, price = inner(shape, "pricing", "price_details"), inner(shape, "price") or inner(shape, "plan")
+    period = inner(shape, "period")
+    return subscription_id, ProrationFacts(
+        id=needed(shape, "id"),
+        subscription_item_id=reference(owner.get("subscription_item"))
+        or reference(shape.get("subscription_item")),
+        price_id=reference(pricing.get("price")) or reference(shape.get("price")) or reference(price),
+        product_id=reference(pricing.get("product")) or reference(price.get("product")),
+        quantity=1 if shape.get("quantity") is None else whole(shape, "quantity"),
+        amount_minor=whole(shape, "amount"),
+        currency=str(needed(shape, "currency")).upper(),
+        description=text(shape, "description"),
+        period_start_at=needed_instant(period, "start"),
+        period_end_at=needed_instant(period, "end"),
     )
 
 
@@ -128,3 +177,17 @@ def _taxes(shape: Shape) -> tuple[int, int]:
         taxes = rows(shape, "total_tax_amounts")
         included = [tax for tax in taxes if tax.get("inclusive")]
     return sum(whole(tax, "amount") for tax in taxes), sum(whole(tax, "amount") for tax in included)
+
+
+def _tax_rates(shape: Shape) -> tuple[str, ...]:
+    """The rates of the whole invoice; without any, those of its lines."""
+    if text(shape, "customer_tax_exempt") in ("exempt", "reverse"):
+        return ()
+    named = [reference(rate) for rate in shape.get("default_tax_rates") or ()]
+    if not named:
+        taxes = rows(shape, "total_taxes") or rows(shape, "total_tax_amounts")
+        named = [
+            reference(inner(tax, "tax_rate_details").get("tax_rate")) or reference(tax.get("tax_rate"))
+            for tax in taxes
+        ]
+    return tuple(dict.fromkeys(rate for rate in named if rate))

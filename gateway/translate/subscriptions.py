@@ -30,7 +30,7 @@ def subscription(shape: Shape) -> SubscriptionFacts:
         id=needed(shape, "id"),
         customer_id=reference(needed(shape, "customer")) or "",
         status=needed(shape, "status"),
-        items=tuple(_item(item, shape) for item in rows(shape, "items")),
+        items=tuple(subscription_item(item, shape) for item in rows(shape, "items")),
         trial_start_at=instant(shape.get("trial_start")),
         trial_end_at=instant(shape.get("trial_end")),
         cancel_at=instant(shape.get("cancel_at")),
@@ -44,6 +44,8 @@ def subscription(shape: Shape) -> SubscriptionFacts:
         metadata=words(shape),
         test_clock_id=reference(shape.get("test_clock")),
         pending_setup_intent_id=reference(shape.get("pending_setup_intent")),
+        items_complete=not inner(shape, "items").get("has_more"),
+        collection_paused=bool(inner(shape, "pause_collection")),
     )
 
 
@@ -75,7 +77,8 @@ def payment_method(shape: Shape) -> PaymentMethodFacts:
     )
 
 
-def _item(item: Shape, owner: Shape) -> SubscriptionItemFacts:
+def subscription_item(item: Shape, owner: Shape) -> SubscriptionItemFacts:
+    """One item; its subscription `owner` carried the period before basil. Raises MalformedPayload."""
     dated = item if item.get("current_period_end") is not None else owner
     price = inner(item, "price") or inner(item, "plan")
     return SubscriptionItemFacts(
@@ -85,6 +88,7 @@ def _item(item: Shape, owner: Shape) -> SubscriptionItemFacts:
         quantity=1 if item.get("quantity") is None else whole(item, "quantity"),
         period_start_at=needed_instant(dated, "current_period_start"),
         period_end_at=needed_instant(dated, "current_period_end"),
+        created_at=instant(item.get("created")),
     )
 
 

@@ -91,6 +91,8 @@ FULLEST: dict[str, Callable[[], Request]] = {
         metadata={"plan": 2},
     ),
     "cancel_subscription": lambda: requests.cancel_subscription("sub_1", "grace period over"),
+    "pause_collection": lambda: requests.pause_collection("sub_1"),
+    "cancel_with_credit": lambda: requests.cancel_with_credit("sub_1"),
     "pause_subscription": lambda: requests.pause_subscription("sub_1"),
     "resume_subscription": lambda: requests.resume_subscription("sub_1"),
     "preview_change": lambda: requests.preview_change(

@@ -38,13 +38,14 @@ def test_the_newest_payloads_are_such_as_stripe_sends(name: str) -> None:
 @pytest.mark.parametrize("train", TRAINS)
 def test_a_subscription_says_the_same_in_every_version(train: str) -> None:
     september, october = datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)
+    made_at = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert read_subscription(train) == SubscriptionFacts(
         id="sub_1",
         customer_id="cus_1",
         status="active",
         items=(
-            SubscriptionItemFacts("si_1", "price_1", "prod_1", 1, september, october),
-            SubscriptionItemFacts("si_2", "price_2", "prod_2", 3, september, october),
+            SubscriptionItemFacts("si_1", "price_1", "prod_1", 1, september, october, made_at),
+            SubscriptionItemFacts("si_2", "price_2", "prod_2", 3, september, october, made_at),
         ),
         trial_start_at=datetime(2026, 4, 17, tzinfo=UTC),
         trial_end_at=datetime(2026, 5, 1, tzinfo=UTC),
@@ -284,3 +285,55 @@ def test_a_deleted_customer_is_known_by_its_mark() -> None:
         "pm_1",
         False,
     )
+
+
+WAITING: dict[str, dict[str, Any]] = {
+    "acacia": {
+        "price": {"id": "price_1", "product": "prod_1"},
+        "subscription": "sub_1",
+        "subscription_item": "si_1",
+    },
+    "basil": {
+        "pricing": {"type": "price_details", "price_details": {"price": "price_1", "product": "prod_1"}},
+        "parent": {
+            "type": "subscription_details",
+            "subscription_details": {"subscription": "sub_1", "subscription_item": "si_1"},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("train", WAITING)
+def test_a_waiting_proration_says_the_same_in_every_version(train: str) -> None:
+    common = {"id": "ii_1", "amount": -12_50, "currency": "usd", "quantity": 2, "description": "Unused time"}
+    period = {"start": 1_788_220_800, "end": 1_790_812_800}
+    owner, found = translate.waiting_proration(
+        {**common, "period": period, "proration": True, **WAITING[train]}
+    )
+    assert (owner, found) == (
+        "sub_1",
+        translate.ProrationFacts(
+            id="ii_1",
+            subscription_item_id="si_1",
+            price_id="price_1",
+            product_id="prod_1",
+            quantity=2,
+            amount_minor=-12_50,
+            currency="USD",
+            description="Unused time",
+            period_start_at=datetime(2026, 9, 1, tzinfo=UTC),
+            period_end_at=datetime(2026, 10, 1, tzinfo=UTC),
+        ),
+    )
+
+
+@pytest.mark.parametrize("train", WAITING)
+def test_what_waits_and_is_no_proration_is_left_to_people(train: str) -> None:
+    assert translate.waiting_proration({"proration": False, **WAITING[train]}) == ("sub_1", None)
+
+
+@pytest.mark.parametrize("train", TRAINS)
+def test_an_invoice_names_the_rate_that_taxes_it_unless_its_customer_was_exempt(train: str) -> None:
+    shape = payload(train, "invoice.finalized")["data"]["object"]
+    assert translate.invoice(shape).tax_rate_ids == ("txr_1",)
+    assert translate.invoice({**shape, "customer_tax_exempt": "reverse"}).tax_rate_ids == ()

@@ -15,6 +15,7 @@ from billing.groups import Match, read_match
 from billing.metering import Aggregation, UsageFact, aggregate, matches, parse_instant
 from billing.money import Money, format_money, round_half_away
 from billing.periods import Period
+from billing.proration import ProratedPart
 from billing.rating import ChargeTerms, rate
 from models import explaining, usage_corrections
 from models.database import Session
@@ -246,7 +247,7 @@ def _recomputed(session: Session, rows: LineRows) -> dict[str, Any]:
         return {
             "recomputed_minor": None,
             "agrees": False,
-            "difference": f"a {rows.line.kind} line without a unit price cannot be computed again",
+            "difference": f"a {rows.line.kind} line that is Stripe's cannot be computed again",
         }
     gap = again - Money(rows.line.amount_minor, rows.line.currency)
     return {
@@ -260,6 +261,9 @@ def _again(session: Session, rows: LineRows) -> Money | None:
     line = rows.line
     if line.kind in _METERED:
         return _metered_again(session, rows)
+    if line.kind == "proration":
+        part = ProratedPart.from_record(line.explanation.get("proration") or {})
+        return part.amount if part else None
     if line.unit_price is None:
         return None
     return Money(round_half_away(Fraction(line.unit_price) * Fraction(line.quantity)), line.currency)

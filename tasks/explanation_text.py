@@ -89,12 +89,10 @@ def _cause(told: Mapping[str, Any], currency: str) -> Iterator[str]:
 
 def _proration(record: Mapping[str, Any], currency: str) -> str:
     """Whose change it was, and what was given back or charged a share of."""
-    for name, words in (("debited_minor", "was charged before"), ("full_minor", "for the whole period")):
-        if record.get(name) is not None:
-            return (
-                f"of {_money(record[name], currency)} {words}, {record['seconds_left']:,} seconds were left"
-            )
-    return f"{record.get('by', 'changed')}, {record['seconds_left']:,} seconds were left"
+    left = f"{record['seconds_left']:,}"
+    if "base_minor" not in record:
+        return f"{record.get('by', 'changed')}; {left} seconds were left"
+    return f"{left} of {record['seconds']:,} seconds of {_money(record['base_minor'], currency)}"
 
 
 def _causes(cause: Mapping[str, Any]) -> Iterator[str]:

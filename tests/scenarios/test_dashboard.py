@@ -70,6 +70,13 @@ def books(customer: Customer) -> list[Any]:
     return [rows_of(customer.world, customer.id, each) for each in rows]
 
 
+def explained(customer: Customer, position: int) -> dict[str, Any]:
+    """Why a line of the newest invoice costs what it costs."""
+    invoice = customer.invoices[-1]
+    path = f"/api/billing/invoices/{invoice['id']}/lines/{invoice['lines'][position]['id']}/explain/"
+    return dict(customer.world.admin.get(path))
+
+
 def parked(customer: Customer) -> list[str]:
     reasons = "SELECT parked_reason FROM tenant.invoices WHERE parked_at IS NOT NULL ORDER BY created_at"
     return [reason for (reason,) in rows_of(customer.world, customer.id, reasons)]
@@ -100,6 +107,11 @@ def test_seats_that_a_person_adds_with_proration_stand_on_the_next_invoice_as_st
     said = [line["description"] for line in ada.invoices[-1]["lines"]]
     assert ["changed at Stripe" in words for words in said] == [False, True, True, False, False]
     assert ada.totals == [("first", "paid", 100_00), ("cycle", "paid", 150_00)]
+    assert [explained(ada, position)["recomputed"]["agrees"] for position in range(5)] == [
+        *(True, False, False),  # what is Stripe's own is not ours to compute
+        *(True, True),
+    ]
+    assert "a person, at Stripe" in explained(ada, 1)["proration"]["by"]
     world.holds(ada)
     before = books(ada)
     tell_again_backwards(world, person.stage)

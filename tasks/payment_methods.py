@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from billing.errors import NotFound
+from billing.errors import InvalidTerms, NotFound
 from billing.keys import stripe_key
 from gateway import requests, translate
+from gateway.errors import Refused
 from gateway.translate import PaymentMethodFacts, SetupIntentFacts
 from models import billing_queries
 from models.base import new_id
@@ -32,13 +33,17 @@ def setup_intent(context: Context, organization_id: UUID) -> SetupIntentFacts:
 def attach(context: Context, organization_id: UUID, stripe_payment_method_id: str) -> PaymentMethod:
     """Give the organization a card, make it the default, and retry what is open with it.
 
-    Raises: Declined when the bank refuses the card, Refused for an unknown one.
+    Raises: Declined when the bank refuses the card, InvalidTerms for one that Stripe does not know.
     """
     customer_id = ensure_customer(context, organization_id)
     with context.database.organization_lock(organization_id):
         attempt = new_id()
         request = requests.attach_payment_method(stripe_payment_method_id, customer_id)
-        attached = call(context, request, stripe_key("attach", attempt), organization_id)
+        try:
+            attached = call(context, request, stripe_key("attach", attempt), organization_id)
+        except Refused as refusal:
+            # Stripe names its own parameter; the caller's is this one.
+            raise InvalidTerms(refusal.message, field="payment_method") from refusal
         facts = translate.payment_method(attached)
         default = requests.set_default_payment_method(customer_id, facts.id)
         call(context, default, stripe_key("default_card", attempt), organization_id)

@@ -1,8 +1,6 @@
 """From a Flask request to a view's call, and back: the guard, the caps, the decoding, the encoding."""
 
-import re
 from collections.abc import Callable
-from typing import TypeVar
 
 import msgspec
 from flask import Response, g, request
@@ -16,11 +14,7 @@ from web.auth import Doorkeeper
 from web.calls import Answer, Call, Route
 from web.idempotency import answered_once, check_key, digest_of
 from web.problems import InvalidFields, UnsupportedBody
-
-T = TypeVar("T", bound=msgspec.Struct)
-
-_AT_PATH = re.compile(r"^(?P<message>.*) - at `\$(?P<path>.*)`$", re.DOTALL)
-_QUOTED = re.compile(r"(?:unknown field|missing required field) `(?P<field>[^`]*)`")
+from web.typed import typed
 
 
 def view_of(route: Route, context: Context, doorkeeper: Doorkeeper) -> Callable[..., Response]:
@@ -68,25 +62,6 @@ def _body(max_body: int) -> bytes:
     if raw and request.mimetype not in ("", "application/json"):
         raise UnsupportedBody("send the body as application/json")
     return raw
-
-
-def typed(decoded: object, body: type[T]) -> T:
-    """A decoded body as an instance of its type. Raises InvalidFields."""
-    try:
-        return msgspec.convert(decoded, body)
-    except msgspec.ValidationError as error:
-        raise InvalidFields([field_error(str(error))]) from None
-
-
-def field_error(text: str) -> FieldError:
-    """What msgspec says about a value, as the field's path and a message."""
-    found = _AT_PATH.match(text)
-    message, path = (found["message"], found["path"].lstrip(".")) if found else (text, "")
-    named = _QUOTED.search(message)
-    if named is None:
-        return FieldError(path, message[:1].lower() + message[1:])
-    field = f"{path}.{named['field']}" if path else named["field"]
-    return FieldError(field, "is required" if "missing" in message else "is not known")
 
 
 def _storable(path: dict[str, str]) -> dict[str, str]:

@@ -141,8 +141,9 @@ def told(error: BillingError) -> tuple[Kind, dict[str, object]]:
     """A refusal as its kind and the content of its problem document."""
     kind = kind_of(error)
     errors: list[FieldError] = list(getattr(error, "errors", ()))
-    # A 404 names no field: what is unknown, malformed or another's must look exactly alike.
-    if not errors and error.field is not None and kind.status != 404:
+    # A 404 names no field: what is unknown, malformed or another's must look exactly alike. A refusal of
+    # the provider's names its own parameter, which is none of the caller's.
+    if not errors and error.field is not None and kind.status != 404 and not isinstance(error, Refused):
         errors = [FieldError(error.field, str(error))]
     detail = kind.title if isinstance(error, _SILENT) else str(error)
     return kind, _content(kind, error.code, detail, errors)

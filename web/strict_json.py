@@ -3,19 +3,25 @@
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 
-from web.problems import BadRequest
+from billing.metering import FieldError
+from web.problems import BadRequest, InvalidFields
 
 # Deep nesting costs a parser stack and nobody's body needs it.
 MAX_DEPTH = 16
 _MAX_NUMBER_TEXT = 64
+_MOST_ERRORS = 100
+
+Path = tuple[str | int, ...]
 
 
 def decode(body: bytes) -> object:
     """Decode a JSON body: numbers are int or Decimal, never float; texts hold no NUL or lone surrogate.
 
-    Raises BadRequest for anything that is not strict JSON: NaN and Infinity, duplicate keys, bad
-    UTF-8, numbers of more than 64 characters, more than 16 levels.
+    Raises InvalidFields naming each text that cannot be stored; BadRequest for anything that is not
+    strict JSON: NaN and Infinity, duplicate keys, bad UTF-8, numbers of more than 64 characters, more
+    than 16 levels.
     """
     try:
         decoded: object = _DECODER.decode(body.decode("utf-8"))
@@ -72,21 +78,43 @@ def _refuse_depth(decoded: object) -> None:
 
 def _refuse_unstorable(decoded: object) -> None:
     """Postgres stores neither NUL nor a lone surrogate: refused here, or it would be our failure later."""
-    for text in _texts(decoded):
-        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise BadRequest("a text holds a NUL or a lone surrogate")
+    paths = islice(_unstorable(decoded, ()), _MOST_ERRORS)
+    if errors := [_named(path) for path in paths]:
+        raise InvalidFields(errors)
+
+
+def _unstorable(value: object, path: Path) -> Iterator[Path]:
+    """Where such a text is, or the key that is one."""
+    if isinstance(value, str):
+        if not _is_storable(value):
+            yield path
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            if not _is_storable(key):
+                yield (*path, key.replace("\0", "\\0").encode("ascii", "backslashreplace").decode())
+            yield from _unstorable(child, (*path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _unstorable(child, (*path, index))
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _named(path: Path) -> FieldError:
+    message = "holds a NUL or a lone surrogate"
+    if len(path) > 2 and path[0] == "events" and isinstance(path[1], int):
+        return FieldError(_dotted(path[2:]), message, path[1])
+    return FieldError(_dotted(path), message)
+
+
+def _dotted(path: Path) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).lstrip(".")
 
 
 def _children(value: object) -> list[object]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-    for child in _children(value):
-        yield from _texts(child)

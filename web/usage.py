@@ -13,9 +13,9 @@ from tasks.usage import accept_batch, body_digest
 from tasks.usage_corrections import CorrectionTerms
 from web import bodies, shapes, strict_json, usage_shapes
 from web.calls import MIB, PRODUCT, PRODUCT_READS, Answer, Call, Route
-from web.dispatch import typed
 from web.idempotency import check_key
 from web.problems import InvalidFields
+from web.typed import typed
 
 
 def track(call: Call) -> Answer:

@@ -132,6 +132,13 @@ def test_bad_input_is_refused_and_nothing_is_written(world: WebWorld, body: byte
     assert world.rows() == before
 
 
+def test_a_text_that_no_column_holds_is_named_by_its_event_and_field(world: WebWorld) -> None:
+    answer = _track(world, {"events": [EVENT, {**EVENT, "event_id": "a\0b", "properties": {"a": "\ud800"}}]})
+    assert answer.status_code == 422
+    named = [(error["index"], error["field"]) for error in answer.get_json()["errors"]]
+    assert named == [(1, "event_id"), (1, "properties.a")]
+
+
 def test_a_body_above_the_cap_is_refused_unread(world: WebWorld) -> None:
     padded = json.dumps(EVENT).encode().ljust(4 * MIB + 1)
     assert _track(world, padded).status_code == 413

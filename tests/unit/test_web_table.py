@@ -10,11 +10,11 @@ from billing import errors
 from billing.metering import FieldError
 from gateway import errors as gateway_errors
 from web import bodies, problems
-from web.dispatch import field_error
 from web.log import JsonLines
 from web.openapi import document
 from web.problems import kind_of
 from web.routes import DESCRIBED, TABLE
+from web.typed import typed
 
 
 def test_every_path_of_a_method_stands_once() -> None:
@@ -76,9 +76,28 @@ def _references(value: Any) -> list[str]:
     ],
 )
 def test_a_wrong_field_is_named(body: dict[str, Any], expected: FieldError) -> None:
-    with pytest.raises(msgspec.ValidationError) as caught:
-        msgspec.convert(body, bodies.NewOrganization)
-    assert field_error(str(caught.value)) == expected
+    with pytest.raises(problems.InvalidFields) as refusal:
+        typed(body, bodies.NewOrganization)
+    assert refusal.value.errors == [expected]
+
+
+def test_every_wrong_field_is_named() -> None:
+    address = {"line1": 3, "country": "za", "planet": "x"}
+    with pytest.raises(problems.InvalidFields) as refusal:
+        typed({"slug": "A B", "name": 1, "zzz": 1, "address": address}, bodies.NewOrganization)
+    named = [error.field for error in refusal.value.errors]
+    assert named == ["slug", "name", "email", "address.line1", "address.country", "address.planet", "zzz"]
+
+
+def test_a_wrong_element_is_named_with_its_place() -> None:
+    with pytest.raises(problems.InvalidFields) as refusal:
+        typed({"name": "k", "scopes": ["read", "all"]}, bodies.NewKey)
+    assert [error.field for error in refusal.value.errors] == ["scopes[1]"]
+
+
+def test_a_body_that_is_no_object_is_refused() -> None:
+    with pytest.raises(problems.InvalidFields):
+        typed([1], bodies.NewOrganization)
 
 
 @pytest.mark.parametrize(

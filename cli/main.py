@@ -12,6 +12,7 @@ _COMMANDS = {
     "migrate": ("migrate", "Create the database roles and bring the schema up to date."),
     "seed": ("seed", "Write the shipped catalog; repeats do nothing."),
     "catalog": ("catalog", "Pricing as code: export, diff, apply."),
+    "subscribe": ("subscribe", "Subscribe an organization to a plan or a bundle, with a trial."),
     "stripe": ("stripe", "Bring the catalog to Stripe; test the connection."),
     "trigger": ("trigger", "Make Stripe say an event, offline."),
     "webhooks": ("webhooks", "Stripe's events that gave up or are parked: list them, drive them again."),

@@ -112,7 +112,11 @@ class NewPaymentMethod(Body):
 
 
 class NewSubscription(Body):
-    """Either `plan` or `bundle`, by code."""
+    """Either `plan` or `bundle`, by code.
+
+    Charged from today on, unless there is a trial: `trial` takes the catalog's `trial_period_days`,
+    `trial_days` names another length.
+    """
 
     currency: CurrencyCode
     interval: Annotated[str, Meta(pattern="^(month|quarter|year)$")]
@@ -120,7 +124,8 @@ class NewSubscription(Body):
     bundle: Name | None = None
     organization: Reference | None = None
     quantity: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
-    trial_days: Annotated[int, Meta(ge=0, le=730)] = 0
+    trial: bool = False
+    trial_days: Annotated[int, Meta(ge=0, le=730)] | None = None
     coupon: Name | None = None
     payment_method: StripeId | None = None
 

@@ -1,11 +1,11 @@
 """The public catalog: products, their plans, bundles and what they save."""
 
-from collections.abc import Container
 from datetime import timedelta
 
 from billing.errors import NotFound
 from models import catalog_queries, reading
 from models.catalog_queries import BundleListing, BundlePriceListing, PlanListing
+from tasks.settings import Settings
 from web import shapes
 from web.calls import PUBLIC, Answer, Call, Route
 
@@ -38,19 +38,19 @@ def plans(call: Call) -> Answer:
         if product is None or not product.is_public or product.status != "active":
             raise NotFound("no such product")
         found = catalog_queries.public_plans(session, code)
-    currencies = call.context.settings.supported_currencies
-    return Answer(shapes.Plans([_plan(listing, currencies) for listing in found]), headers=_CACHED)
+    settings = call.context.settings
+    return Answer(shapes.Plans([_plan(listing, settings) for listing in found]), headers=_CACHED)
 
 
 def bundles(call: Call) -> Answer:
     with call.context.database.system() as session:
         found = catalog_queries.public_bundles(session)
-    currencies = call.context.settings.supported_currencies
-    return Answer(shapes.Bundles([_bundle(listing, currencies) for listing in found]), headers=_CACHED)
+    settings = call.context.settings
+    return Answer(shapes.Bundles([_bundle(listing, settings) for listing in found]), headers=_CACHED)
 
 
-def _plan(listing: PlanListing, currencies: Container[str]) -> shapes.Plan:
-    plan = listing.plan
+def _plan(listing: PlanListing, settings: Settings) -> shapes.Plan:
+    plan, currencies = listing.plan, settings.supported_currencies
     return shapes.Plan(
         code=plan.code,
         name=plan.name,
@@ -60,6 +60,7 @@ def _plan(listing: PlanListing, currencies: Container[str]) -> shapes.Plan:
         base_charge=plan.base_charge,
         features=plan.features,
         limits=plan.limits,
+        trial_period_days=settings.trial_period.days,
         prices=[
             shapes.Price(currency=price.currency, interval=price.interval, amount_minor=price.amount_minor)
             for price in listing.prices
@@ -82,12 +83,14 @@ def _plan(listing: PlanListing, currencies: Container[str]) -> shapes.Plan:
     )
 
 
-def _bundle(listing: BundleListing, currencies: Container[str]) -> shapes.Bundle:
+def _bundle(listing: BundleListing, settings: Settings) -> shapes.Bundle:
+    currencies = settings.supported_currencies
     return shapes.Bundle(
         code=listing.bundle.code,
         name=listing.bundle.name,
         description=listing.bundle.description,
         featured=listing.bundle.is_featured,
+        trial_period_days=settings.trial_period.days,
         members=[
             shapes.BundleMember(
                 product=member.product.code,

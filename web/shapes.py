@@ -112,6 +112,8 @@ class Plan(Struct, kw_only=True):
     base_charge: str
     features: list[Any]
     limits: dict[str, Any]
+    # What a checkout offers: TRIAL_PERIOD_DAYS, taken by `"trial": true`.
+    trial_period_days: int
     prices: list[Price]
     usage: list[UsageCharge]
 
@@ -144,6 +146,7 @@ class Bundle(Struct, kw_only=True):
     name: str
     description: str
     featured: bool
+    trial_period_days: int
     members: list[BundleMember]
     prices: list[BundlePrice]
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
-from billing.errors import NotFound
+from billing.errors import InvalidTerms, NotFound
 from models import reading
 from models.reading import SubscriptionListing
 from tasks import adjusting, pausing, subscription_changes, subscriptions
@@ -22,7 +22,7 @@ def create(call: Call) -> Answer:
         currency=body.currency,
         interval=body.interval,
         quantity=body.quantity,
-        trial_days=body.trial_days,
+        trial_days=_trial_days(call, body),
         coupon=body.coupon,
         payment_method=body.payment_method,
         private=call.known().kind == "admin",
@@ -30,6 +30,14 @@ def create(call: Call) -> Answer:
     created = subscriptions.create(call.context, organization_id, terms)
     shown = _read(call, organization_id, created.subscription.id, client_secret=created.client_secret)
     return Answer(shown, status=201)
+
+
+def _trial_days(call: Call, body: bodies.NewSubscription) -> int:
+    if not body.trial:
+        return body.trial_days or 0
+    if body.trial_days is not None:
+        raise InvalidTerms("name a length, or take the catalog's trial", field="trial_days")
+    return call.context.settings.trial_period.days
 
 
 def listed(call: Call) -> Answer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -87,3 +87,10 @@ def test_a_new_version_is_listed_instead_of_the_old_one(context: Context) -> Non
     assert (starter["version"], starter["prices"][0]["amount_minor"]) == (2, 27_00)
     monthly = bundle["prices"][0]
     assert (monthly["list_minor"], monthly["amount_minor"], monthly["saving_minor"]) == (62_00, 54_00, 8_00)
+
+
+def test_the_trial_that_a_checkout_offers_is_the_setting(context: Context) -> None:
+    changed = replace(context, settings=replace(context.settings, trial_period=timedelta(days=30)))
+    for path in ("products/autoflow/plans", "bundles"):
+        assert {each["trial_period_days"] for each in items(context, path)} == {14}
+        assert {each["trial_period_days"] for each in items(changed, path)} == {30}

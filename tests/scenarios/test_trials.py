@@ -1,7 +1,9 @@
 """Trials: reminded three days before, then charged, dunned or over."""
 
+import pytest
 from sqlalchemy import text
 
+from cli.demo.api import ApiRefusal
 from tests.scenarios.world import Customer, World
 
 
@@ -21,7 +23,9 @@ def mails(customer: Customer, kind: str) -> list[tuple[str, bool]]:
 def test_a_trial_with_a_card_is_reminded_once_and_goes_on(world: World) -> None:
     tia = world.on("2026-04-01", "tia")
     tia.card()
-    tia.subscribes("autoflow-starter", trial_days=14)
+    with pytest.raises(ApiRefusal, match="trial_days"):
+        tia.subscribes("autoflow-starter", trial=True, trial_days=7)
+    tia.subscribes("autoflow-starter", trial=True)  # the 14 days that the catalog shows
 
     tia.lives_until("2026-04-15T02:00")
 

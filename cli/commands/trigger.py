@@ -6,13 +6,17 @@ import click
 @click.command("trigger")
 @click.argument("event", required=False)
 @click.option("--organization", help="Id, slug or external id; without it a new organization is made.")
-@click.option("--api-version", help="Post a signed fixture in this version's shape to our own door.")
+@click.option("--api-version", help="Post a signed fixture in this version's shape to the web process.")
+@click.option("--url", help="Where the web process listens; PUBLIC_URL if not given.")
 @click.option("--list", "listing", is_flag=True, help="List the events.")
-def command(event: str | None, organization: str | None, api_version: str | None, listing: bool) -> None:
+def command(
+    event: str | None, *, organization: str | None, api_version: str | None, url: str | None, listing: bool
+) -> None:
     """Make Stripe say EVENT: played at the local Stripe, or in test mode at the real one.
 
     What Stripe does only by itself (a refund that fails at the bank, say), and every event with
-    --api-version, is a fixture about the organization's newest object, signed and given to our own door.
+    --api-version, is a fixture about the organization's newest object: signed, and sent as an HTTP POST
+    to the web process that runs.
     """
     from gateway.webhooks import HANDLED_EVENTS  # noqa: PLC0415
 
@@ -21,7 +25,7 @@ def command(event: str | None, organization: str | None, api_version: str | None
         return
     if event not in (*HANDLED_EVENTS, "invoice.payment_succeeded"):
         raise click.ClickException(f"{event} changes nothing here; `dunlin trigger --list` shows what does")
-    _trigger(event, organization, api_version)
+    _trigger(event, organization, api_version, url)
 
 
 def _list() -> None:
@@ -32,7 +36,7 @@ def _list() -> None:
         click.echo(f"{name:42} {'played at Stripe' if name in SCENES else 'signed fixture'}")
 
 
-def _trigger(event: str, reference: str | None, api_version: str | None) -> None:
+def _trigger(event: str, reference: str | None, api_version: str | None, url: str | None) -> None:
     from cli.context import opened  # noqa: PLC0415
     from cli.triggering.fixtures import CURRENT, post_fixture  # noqa: PLC0415
     from cli.triggering.scenes import SCENES, stage_of  # noqa: PLC0415
@@ -46,5 +50,5 @@ def _trigger(event: str, reference: str | None, api_version: str | None) -> None
             SCENES[event](stage)
             click.echo(f"{event}: played at Stripe for customer {stage.customer_id}")
         else:
-            event_id = post_fixture(stage, event, api_version or CURRENT)
-            click.echo(f"{event}: {event_id} for customer {stage.customer_id}")
+            event_id = post_fixture(stage, event, api_version or CURRENT, url)
+            click.echo(f"{event}: {event_id} for customer {stage.customer_id}, taken")

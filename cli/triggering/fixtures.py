@@ -1,23 +1,30 @@
 """An event as Stripe would send it, in any API version that we know, about an object that is there.
 
 For what the local Stripe never does by itself, and for the shapes of older versions. The object is the
-organization's newest of its kind, so that what the event makes us fetch exists.
+organization's newest of its kind, so that what the event makes us fetch exists. It goes the whole way:
+an HTTP POST with a signature, to the web process that runs.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
 
-from billing.errors import InvalidTerms, NotFound
+from billing.errors import BillingError, InvalidTerms, NotFound
+from cli.local.http import post_json
+from cli.triggering.aging import Links, Shape, aged
 from cli.triggering.scenes import SCENES, Stage
 from gateway import webhooks
+from gateway.translate.shapes import is_known_version
 from models.base import new_id
-from tasks.webhooks import accept_event
 
-Shape = dict[str, Any]
 CURRENT = "2026-10-28.endive"
-_BEFORE_BASIL = ("2024-", "2025-01", "2025-02")
+_PATH = "/api/subscriptions/webhooks/stripe/"
+
+
+class NotTaken(BillingError):
+    """The event was made and signed, and nobody took it."""
+
+    code = "not_taken"
 
 
 def _listed(kind: str) -> Callable[[Stage], Iterator[Shape]]:
@@ -53,23 +60,33 @@ _SUBJECTS: Mapping[str, tuple[Callable[[Stage], Iterator[Shape]], str]] = {
 }
 
 
-def post_fixture(stage: Stage, event_type: str, api_version: str) -> str:
-    """Sign and hand an event of `api_version` to our own door. Returns its id.
+def post_fixture(stage: Stage, event_type: str, api_version: str, base_url: str | None = None) -> str:
+    """Sign an event of `api_version` and POST it to the web process, as Stripe does. Returns its id.
 
-    Raises: NotFound for a type that has no object here; InvalidTerms when no signing secret is set.
+    `base_url` is PUBLIC_URL if not given. Raises: NotFound for a type that has no object here; InvalidTerms
+    when no signing secret is set; NotTaken when nothing answers there, or not with a 2xx.
     """
+    if not is_known_version(api_version):
+        raise InvalidTerms("is not a version whose shapes are known, such as 2024-06-20", field="api_version")
     secrets = stage.context.settings.stripe_webhook_secrets
     if not secrets:
         raise InvalidTerms("is not set: nothing can be signed", field="STRIPE_WEBHOOK_SECRET")
     now = stage.context.wall()
-    payload = event(event_type, api_version, _subject(stage, event_type), now)
+    about = _subject(stage, event_type)
+    payload = event(event_type, api_version, aged(about, api_version, _links(stage, about)), now)
     raw = json.dumps(payload).encode()
-    accept_event(stage.context, raw, webhooks.sign(raw, secrets[0], now))
+    signature = webhooks.sign(raw, secrets[0], now)
+    url = (base_url or stage.context.settings.public_url).rstrip("/") + _PATH
+    refusal = post_json(url, raw, {"Stripe-Signature": signature})
+    if refusal is not None:
+        raise NotTaken(
+            f"{url} did not take the event: {refusal}. Does the web process run there (`dunlin up`)?"
+        )
     return str(payload["id"])
 
 
 def event(event_type: str, api_version: str, about: Shape, now: datetime) -> Shape:
-    """The envelope around an object in the shape of `api_version`."""
+    """The envelope around an object that has the shape of `api_version`."""
     return {
         "id": f"evt_fixture_{new_id().hex}",
         "object": "event",
@@ -79,29 +96,26 @@ def event(event_type: str, api_version: str, about: Shape, now: datetime) -> Sha
         "pending_webhooks": 1,
         "request": {"id": None, "idempotency_key": None},
         "type": event_type,
-        "data": {"object": aged(about, api_version)},
+        "data": {"object": about},
     }
 
 
-def aged(about: Shape, api_version: str) -> Shape:
-    """A current object as `api_version` showed it, as far as basil moved what an event is read for."""
-    if not api_version.startswith(_BEFORE_BASIL):
-        return about
-    old = dict(about)
+def _links(stage: Stage, about: Shape) -> Links:
+    """The invoice, intent and charge that belong together, which old versions named."""
+    if about["object"] not in ("invoice", "charge", "payment_intent"):
+        return Links()
+    gateway = stage.context.gateway
     if about["object"] == "invoice":
-        details = (old.pop("parent", None) or {}).get("subscription_details") or {}
-        old["subscription"] = details.get("subscription")
-        old["paid"] = about.get("status") == "paid"
-    if about["object"] == "subscription":
-        items = [dict(item) for item in about["items"]["data"]]
-        for name in ("current_period_start", "current_period_end"):
-            old[name] = next((item[name] for item in items), None)
-        old["items"] = {**about["items"], "data": [_without_period(item) for item in items]}
-    return old
-
-
-def _without_period(item: Shape) -> Shape:
-    return {name: value for name, value in item.items() if not name.startswith("current_period_")}
+        paid = next(gateway.list("invoice_payment", {"invoice": about["id"]}), None)
+        intent_id = (paid or {}).get("payment", {}).get("payment_intent")
+        intent = gateway.fetch("payment_intent", intent_id) if intent_id else {}
+        return Links(about["id"], intent_id, intent.get("latest_charge"))
+    intent_id = about["id"] if about["object"] == "payment_intent" else about.get("payment_intent")
+    if intent_id is None:
+        return Links(charge=about["id"])
+    of_intent = {"payment[type]": "payment_intent", "payment[payment_intent]": intent_id}
+    paid = next(gateway.list("invoice_payment", of_intent), None)
+    return Links((paid or {}).get("invoice"), intent_id, about["id"])
 
 
 def _subject(stage: Stage, event_type: str) -> Shape:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from billing.errors import Conflict
 from gateway import requests
 from gateway.errors import Declined
+from models import billing_queries, catalog_queries
 from models.base import new_id
 from tasks import organizations, payment_methods, subscriptions
 from tasks.context import Context
 from tasks.organizations import OrganizationTerms
 from tasks.subscriptions import SubscriptionTerms
-
-PLAN = "autoflow-starter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,7 @@ class Stage:
         """A subscription of ours. Returns Stripe's, with its latest invoice and that one's payments."""
         if card is not None:
             payment_methods.attach(self.context, self.organization_id, card)
-        with self.context.tenant(self.organization_id) as unit:
-            currency = unit.organization.currency
-        terms = SubscriptionTerms(plan=PLAN, currency=currency, trial_days=trial_days)
+        terms = SubscriptionTerms(plan=self._plan(), currency=self._currency(), trial_days=trial_days)
         made = subscriptions.create(self.context, self.organization_id, terms)
         return self.context.gateway.fetch(
             "subscription",
@@ -54,12 +52,32 @@ class Stage:
         request = requests.create_invoice(self.customer_id, self._currency(), metadata={})
         return str(self.person(request)["id"])
 
-    def paid_intent(self, card: str = "pm_card_visa") -> str:
-        invoice = self.subscribe(card=card)["latest_invoice"]
+    def paid_intent(self, card: str | None = None) -> str:
+        """A payment that came in: one that is there, or, and always with a card, one that is made."""
+        if card is None:
+            charges = self.context.gateway.list("charge", {"customer": self.customer_id})
+            there = (each for each in charges if each["status"] == "succeeded" and not each["refunded"])
+            if (found := next(there, None)) is not None:
+                return str(found["payment_intent"])
+        invoice = self.subscribe(card=card or "pm_card_visa")["latest_invoice"]
         return str(invoice["payments"]["data"][0]["payment"]["payment_intent"])
 
     def credit_note(self) -> dict[str, Any]:
         return self.person(requests.create_credit_note(self.open_invoice(), amount_minor=1_00))
+
+    def _plan(self) -> str:
+        """A plan of a product that the organization does not have: each is subscribed to once."""
+        currency = self._currency()
+        with self.context.tenant(self.organization_id) as unit:
+            held = billing_queries.held_products(unit.session, self.organization_id)
+            for product in catalog_queries.public_products(unit.session):
+                for each in catalog_queries.public_plans(unit.session, product.code):
+                    sold = any(
+                        (price.currency, price.interval) == (currency, "month") for price in each.prices
+                    )
+                    if product.id not in held and sold:
+                        return each.plan.code
+        raise Conflict("the organization has every product; leave --organization out for a new one")
 
     def _currency(self) -> str:
         with self.context.tenant(self.organization_id) as unit:

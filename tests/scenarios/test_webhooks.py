@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from billing.errors import InvalidTerms
 from cli.demo.api import patiently
-from cli.triggering.fixtures import post_fixture
+from cli.triggering.fixtures import NotTaken, post_fixture
 from cli.triggering.scenes import SCENES, Stage, stage_of
 from gateway import requests
 from gateway.errors import GatewayError
@@ -165,12 +166,59 @@ def test_what_stripe_says_only_by_itself_is_a_signed_fixture(
 ) -> None:
     stage = stage_of(world.context, None)
 
-    event_id = post_fixture(stage, event_type, version)
+    event_id = post_fixture(stage, event_type, version, world.stack.urls["web"])
 
     with world.context.auditor.system() as session:
         row = session.query(WebhookEvent).filter_by(event_id=event_id).one()
     done = patiently(lambda: _state(world, row.id), lambda state: state == "done", 30.0)
     assert (done, row.api_version) == ("done", version)
+
+
+@pytest.mark.parametrize("version", ["2024-06-20", "2025-03-31.basil", "2025-09-30.clover"])
+@pytest.mark.parametrize(
+    "event_type", ["charge.refunded", "credit_note.created", "customer.updated", "invoice.paid"]
+)
+def test_an_older_shape_goes_the_whole_way(world: World, event_type: str, version: str) -> None:
+    event_id = post_fixture(_played(world), event_type, version, world.stack.urls["web"])
+
+    with world.context.auditor.system() as session:
+        row = session.query(WebhookEvent).filter_by(event_id=event_id).one()
+    assert patiently(lambda: _state(world, row.id), lambda state: state == "done", 30.0) == "done"
+
+
+def _played(world: World) -> Stage:
+    """A stage on which there is a refund and a credit note already: one for all versions."""
+    found = [each for each in world.organizations if each.slug.startswith("stage-")]
+    if found:
+        return stage_of(world.context, found[0].id)
+    stage = stage_of(world.context, world.on("2026-04-01", "stage").id)
+    SCENES["charge.refunded"](stage)
+    return stage
+
+
+def test_events_are_played_for_an_organization_that_has_products_already(world: World) -> None:
+    ada = world.on("2026-04-01", "ada")
+    ada.card()
+    ada.subscribes("autoflow-starter")
+    stage = stage_of(world.context, ada.id)
+
+    SCENES["charge.refunded"](stage)  # the payment that is there
+    SCENES["customer.subscription.created"](stage)  # of another product
+    ada.rests()
+
+    assert ada.charges[0] == ("refunded", 35_00)
+    held = "SELECT count(DISTINCT product_id) FROM tenant.subscription_items"
+    assert rows_of(world, ada.id, held) == [(2,)]
+
+
+def test_a_fixture_that_nobody_takes_says_so(world: World) -> None:
+    ada = world.on("2026-04-01", "ada")
+    stage = stage_of(world.context, ada.id)
+
+    with pytest.raises(NotTaken, match="dunlin up"):
+        post_fixture(stage, "customer.updated", "2024-06-20", "http://127.0.0.1:9")
+    with pytest.raises(InvalidTerms, match="not a version"):
+        post_fixture(stage, "customer.updated", "2019-05-16", world.stack.urls["web"])
 
 
 def _state(world: World, row_id: UUID) -> str:

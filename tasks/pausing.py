@@ -10,7 +10,7 @@ from billing.errors import Conflict
 from billing.keys import stripe_key
 from billing.lifecycles import SubscriptionStatus
 from gateway import requests, translate
-from gateway.errors import Declined
+from gateway.errors import Declined, Refused
 from models.subscriptions import ProductSubscription
 from tasks import mirroring, notifications, subscriptions
 from tasks.context import Context
@@ -30,7 +30,13 @@ def pause(context: Context, organization_id: UUID, subscription_id: UUID) -> Pro
             raise Conflict(f"a subscription that is {subscription.status} cannot be paused")
         request = requests.pause_subscription(str(subscription.stripe_subscription_id))
         key = stripe_key("pause", subscription_id, context.wall())
-        reply = call(context, request, key, organization_id)
+        try:
+            reply = call(context, request, key, organization_id)
+        except Refused:
+            # An earlier try may have had its effect, and its answer been lost.
+            reply = context.gateway.fetch("subscription", str(subscription.stripe_subscription_id))
+            if reply["status"] != "paused":
+                raise
         with context.tenant(organization_id) as unit:
             subscription = subscriptions.find(unit, subscription_id)
             subscriptions.record(unit, subscription, translate.subscription(reply))
@@ -47,17 +53,17 @@ def resume(context: Context, organization_id: UUID, subscription_id: UUID) -> Pr
             raise Conflict(f"a subscription that is {subscription.status} is not paused")
         stripe_id = str(subscription.stripe_subscription_id)
         key = stripe_key("resume", subscription_id, context.wall())
-        declined: Declined | None = None
+        refusal: Declined | Refused | None = None
         try:
             call(context, requests.resume_subscription(stripe_id), key, organization_id)
-        except Declined as refusal:
-            declined = refusal
+        except (Declined, Refused) as error:
+            refusal = error
         # The reply of a resumption is older than the payment that follows it within the call.
         found = context.gateway.fetch("subscription", stripe_id, ["latest_invoice"])
         with context.tenant(organization_id) as unit:
             subscription = subscriptions.find(unit, subscription_id)
             subscriptions.record(unit, subscription, translate.subscription(found))
         mirroring.observe(context, organization_id, translate.invoice(found["latest_invoice"]))
-    if declined is not None:
-        raise declined
+    if refusal is not None and subscription.status == SubscriptionStatus.paused:
+        raise refusal
     return subscription

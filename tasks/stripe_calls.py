@@ -160,6 +160,13 @@ def _find_object(context: Context, intention: StripeCall) -> dict[str, Any] | No
     return found if done(found, intention.params) else None
 
 
+def _find_transaction(context: Context, intention: StripeCall) -> dict[str, Any] | None:
+    """An entry of the customer's balance: made twice, it would be credit that nobody gave."""
+    wanted = intention.params["metadata"]["credit_entry_id"]
+    listed = context.gateway.list("customer_balance_transaction", {"customer": intention.object_id})
+    return next((found for found in listed if found["metadata"].get("credit_entry_id") == wanted), None)
+
+
 def _has_lines(invoice: dict[str, Any], params: dict[str, Any]) -> bool:
     """All of them or none: they were sent in one request."""
     there = {line["metadata"].get("line_id") for line in invoice["lines"]["data"]}
@@ -169,10 +176,25 @@ def _has_lines(invoice: dict[str, Any], params: dict[str, Any]) -> bool:
     return wanted <= there
 
 
+def _has_terms(subscription: dict[str, Any], params: dict[str, Any]) -> bool:
+    """Whether an update of items or of the end has come about; any other is harmless to repeat."""
+    if "items" in params:
+        items = {item["id"]: item for item in subscription["items"]["data"]}
+        return all(_is_changed(items.get(wanted["id"]), wanted) for wanted in params["items"])
+    return bool(params.get("cancel_at_period_end") is subscription["cancel_at_period_end"])
+
+
+def _is_changed(item: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
+    if item is None or wanted.get("deleted"):
+        return item is None and bool(wanted.get("deleted"))
+    return item["quantity"] == wanted["quantity"] and wanted.get("price") in (None, item["price"]["id"])
+
+
 _FINDERS: dict[str, Callable[[Context, StripeCall], dict[str, Any] | None]] = {
     "create_customer": _find_by_metadata("customer", "organization_id", "email"),
     "create_subscription": _find_by_metadata("subscription", "subscription_id", "customer"),
     "create_invoice": _find_by_metadata("invoice", "invoice_id", "customer"),
+    "create_balance_transaction": _find_transaction,
 }
 
 _KINDS = {
@@ -190,6 +212,10 @@ _DONE: dict[str, Callable[[dict[str, Any], dict[str, Any]], bool]] = {
     "void_invoice": lambda invoice, _: bool(invoice["status"] == "void"),
     "mark_uncollectible": lambda invoice, _: bool(invoice["status"] == "uncollectible"),
     "update_invoice": lambda invoice, _: invoice["auto_advance"] is False,
+    "update_subscription": _has_terms,
+    "detach_payment_method": lambda method, _: method["customer"] is None,
+    "pause_subscription": lambda subscription, _: bool(subscription["status"] == "paused"),
+    "resume_subscription": lambda subscription, _: bool(subscription["status"] != "paused"),
     "cancel_subscription": lambda subscription, _: bool(subscription["status"] == "canceled"),
     "advance_test_clock": lambda clock, params: bool(clock["frozen_time"] >= params["frozen_time"]),
     "attach_payment_method": lambda method, params: bool(method["customer"] == params["customer"]),

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults import season
+from tests.faults.metronome import Metronome
 from tests.faults.quarter import CHARGES, QUIET, a_quarter
 from tests.scenarios.world import World
 
@@ -24,14 +26,18 @@ FAULTS = {
 @pytest.fixture
 def misbehaving(world: World) -> Iterator[World]:
     """The local Stripe with each fault at 5 %."""
+    misbehave(world)
+    yield world
+    behave(world)
+
+
+def misbehave(world: World) -> None:
     address = world.stack.urls["sandbox"] + "/_sandbox/faults"
     body = json.dumps(FAULTS).encode()
     switched_on = urllib.request.Request(
         address, data=body, headers={"Content-Type": "application/json"}, method="POST"
     )
     urllib.request.urlopen(switched_on).close()
-    yield world
-    behave(world)
 
 
 def behave(world: World) -> None:
@@ -42,9 +48,29 @@ def behave(world: World) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_quarter_ends_as_with_a_quiet_stripe(misbehaving: World) -> None:
-    ada = a_quarter(misbehaving, "ada")
+    with Metronome(misbehaving):
+        ada = a_quarter(misbehaving, "ada")
 
     behave(misbehaving)  # the proofs ask Stripe too
     assert ada.totals == QUIET
     assert ada.charges == CHARGES
     misbehaving.holds(ada)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_every_change_of_a_season_ends_as_with_a_quiet_stripe(world: World) -> None:
+    quiet = season.a_season(world, "ada")
+    expected = season.snapshot(quiet)
+    misbehave(world)
+    try:
+        with Metronome(world):
+            bob = season.a_season(world, "ada")
+    finally:
+        behave(world)  # the proofs ask Stripe too
+
+    print(quiet.totals, bob.totals)
+    found = season.snapshot(bob)
+    for name, rows in expected.items():
+        assert found[name] == rows, name
+    world.holds(quiet, bob)

@@ -28,7 +28,7 @@ _COMMANDS = {
     "invariants": ("invariants", "Check the billing invariants in the database."),
     "jobs": ("jobs", "Jobs that gave up: list them, drive them again."),
     "invoices": ("invoices", "Invoices: write them as PDF files; bill what is late at once."),
-    "usage": ("usage", "Usage: quarantine, conflicts, corrections."),
+    "usage": ("usage", "Usage: accounts, quarantine, conflicts, corrections."),
 }
 
 

@@ -1,12 +1,15 @@
 """What `dunlin usage` says, and a correction by a person at the shell."""
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 
 from billing.errors import NotFound
 from billing.metering import parse_quantity
 from models import reading
+from models.accounts import ProductDayAccounts
 from models.quarantine import ConflictRow, Content, QuarantineGroup
+from tasks.accounts import kept_accounts, product_totals, usage_accounts
 from tasks.context import Context
 from tasks.organizations import resolve
 from tasks.usage_corrections import CorrectionTerms
@@ -18,6 +21,28 @@ _EFFECTS = {
     "quarantined": "the event stays in quarantine, as corrected",
     "invoiced": "this correction is on an invoice already",
 }
+
+
+def accounts_of(
+    context: Context, first: date | None, last: date | None, *, kept: bool
+) -> list[ProductDayAccounts]:
+    """The accounts of some days, as kept or counted now; of a week, if no day is named."""
+    if kept:
+        return kept_accounts(context, first, last)
+    today = context.wall().date()
+    found = usage_accounts(context, first or (last or today) - timedelta(days=6), last or today)
+    return sorted(found, key=lambda each: (str(each.day), each.product_code), reverse=True)
+
+
+def account_lines(days: Sequence[ProductDayAccounts]) -> Iterator[str]:
+    """A table with a mark for each day, and the sums."""
+    names = ("accepted", "rated", "waiting", "quarantined", "duplicate")
+    yield f"{'day':<12}{'product':<14}" + "".join(f"{name:>14}" for name in names)
+    for each in [*days, *product_totals(days)]:
+        counts = "".join(f"{getattr(each, name):>14,}" for name in names)
+        mark = "adds up" if each.adds_up else f"DIFFERS BY {each.accepted - each.placed:,}"
+        batches = f", in {each.unbalanced} batches" if each.unbalanced else ""
+        yield f"{each.day or 'sum'!s:<12}{each.product_code:<14}{counts}  {mark}{batches}"
 
 
 def group_text(group: QuarantineGroup) -> str:

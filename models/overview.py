@@ -33,39 +33,59 @@ _QUESTIONS = (
         "dunlin_jobs",
         "Jobs that are not done, by kind and state",
         ("kind", "state"),
-        "SELECT kind, state, count(*) FROM ops.jobs WHERE state <> 'done' GROUP BY kind, state",
+        # One by one, each through the index of its state.
+        "SELECT kind, state, count(*) FROM ("
+        "SELECT kind, state FROM ops.jobs WHERE state = 'queued' "
+        "UNION ALL SELECT kind, state FROM ops.jobs WHERE state = 'running' "
+        "UNION ALL SELECT kind, state FROM ops.jobs WHERE state = 'dead') AS open GROUP BY kind, state",
     ),
     _Question(
         "dunlin_webhooks",
-        "Webhook events in the inbox, by state",
+        "Webhook events in the inbox that are not done, by state",
         ("state",),
-        "SELECT state, count(*) FROM ops.webhook_inbox GROUP BY state",
+        "SELECT state, count(*) FROM ops.webhook_inbox WHERE state IN ('queued', 'running') GROUP BY state "
+        "UNION ALL SELECT 'dead', count(*) FROM ops.webhook_inbox WHERE state = 'dead'",
     ),
     _Question(
         "dunlin_usage_batches",
-        "Usage batches in the inbox, by state",
+        "Usage batches in the inbox that are not done, by state",
         ("state",),
-        "SELECT state, count(*) FROM ops.usage_inbox GROUP BY state",
+        "SELECT state, count(*) FROM ops.usage_inbox WHERE state IN ('queued', 'running') GROUP BY state "
+        "UNION ALL SELECT 'dead', count(*) FROM ops.usage_inbox WHERE state = 'dead'",
     ),
     _Question(
         "dunlin_usage_accepted",
-        "Usage events accepted at the door",
-        (),
-        "SELECT coalesce(sum(accepted), 0) FROM ops.usage_inbox",
+        "Usage events accepted at the door, as counted last",
+        ("product",),
+        "SELECT p.code, sum(d.accepted) FROM ops.usage_days d JOIN catalog.products p ON p.id = d.product_id "
+        "GROUP BY p.code ORDER BY p.code",
     ),
     _Question(
         "dunlin_usage",
         "Where the accepted usage events are: rated, waiting, quarantined, duplicate; their sum",
-        ("account",),
+        ("product", "account"),
         """
-        SELECT account, sum(events) FROM (
-            SELECT state AS account, count(*) AS events FROM tenant.usage_records GROUP BY state
-            UNION ALL SELECT 'quarantined', count(*) FROM tenant.usage_conflicts
-            UNION ALL SELECT 'waiting', coalesce(sum(accepted), 0) FROM ops.usage_inbox WHERE state <> 'done'
-            UNION ALL SELECT 'duplicate', coalesce(sum(duplicates), 0) FROM ops.usage_inbox
-            WHERE state = 'done'
-        ) AS parts GROUP BY account
+        SELECT p.code, placed.account, sum(placed.events)
+        FROM ops.usage_days d JOIN catalog.products p ON p.id = d.product_id
+        CROSS JOIN LATERAL (VALUES ('rated', d.rated), ('waiting', d.waiting), ('quarantined', d.quarantined),
+                                   ('duplicate', d.duplicate)) AS placed(account, events)
+        GROUP BY p.code, placed.account ORDER BY p.code, placed.account
         """,
+    ),
+    _Question(
+        "dunlin_usage_unbalanced_days",
+        "Days of acceptance on which accepted = rated + waiting + quarantined + duplicate does not hold",
+        ("product",),
+        "SELECT p.code, count(*) FILTER (WHERE d.unbalanced > 0 "
+        "OR d.accepted <> d.rated + d.waiting + d.quarantined + d.duplicate) FROM ops.usage_days d "
+        "JOIN catalog.products p ON p.id = d.product_id GROUP BY p.code ORDER BY p.code",
+    ),
+    _Question(
+        "dunlin_usage_count_age_seconds",
+        "How long ago usage was counted last",
+        (),
+        "SELECT extract(epoch FROM now() - max(counted_at))::bigint FROM ops.usage_days "
+        "HAVING max(counted_at) IS NOT NULL",
     ),
     _Question(
         "dunlin_dead",

@@ -1,5 +1,6 @@
 """The usage door: a batch is checked whole, stored whole, and answered with its id; and corrections."""
 
+from datetime import date
 from decimal import Decimal
 
 from billing.errors import NotFound
@@ -7,7 +8,7 @@ from billing.metering import FieldError, parse_quantity
 from models import reading
 from models.quarantine import Content
 from tasks import quarantine, usage_corrections
-from tasks.accounts import batch_accounts
+from tasks.accounts import batch_accounts, kept_accounts
 from tasks.plain_usage import MAX_EVENTS
 from tasks.usage import accept_batch, body_digest
 from tasks.usage_corrections import CorrectionTerms
@@ -146,6 +147,35 @@ def conflicts(call: Call) -> Answer:
     return Answer(usage_shapes.UsageConflicts(items, following))
 
 
+def days(call: Call) -> Answer:
+    found = kept_accounts(call.context, _day(call, "from"), _day(call, "to"), call.known().product_id)
+    items = [
+        usage_shapes.DayAccounts(
+            product=each.product_code,
+            day=each.day,
+            accepted=each.accepted,
+            rated=each.rated,
+            waiting=each.waiting,
+            quarantined=each.quarantined,
+            duplicate=each.duplicate,
+            adds_up=each.adds_up,
+            unbalanced_batches=each.unbalanced,
+            counted_at=each.counted_at,
+        )
+        for each in found
+        if each.day is not None
+    ]
+    return Answer(usage_shapes.UsageAccounts(items))
+
+
+def _day(call: Call, name: str) -> date | None:
+    given = call.query.get(name)
+    try:
+        return None if given is None else date.fromisoformat(given)
+    except ValueError:
+        raise InvalidFields([FieldError(name, "must be a day, such as 2026-04-30")]) from None
+
+
 def _content(content: Content) -> usage_shapes.EventContent:
     return usage_shapes.EventContent(
         metric=content.metric,
@@ -213,5 +243,19 @@ ROUTES = (
             "cursor": "`next` of the page before",
         },
         refusals=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/api/billing/usage/accounts/",
+        view=days,
+        access=PRODUCT_READS,
+        summary="By product and day: accepted = rated + waiting + quarantined + duplicate",
+        tag="Usage",
+        answer=usage_shapes.UsageAccounts,
+        query={
+            "from": "the first day of acceptance (UTC); six days before the last, if not given",
+            "to": "the last day, today if not given; at most 92 days",
+        },
+        refusals=(422,),
     ),
 )

@@ -1,6 +1,6 @@
 """The JSON that goes out about usage: corrections, conflicts, accounts, adjustments on demand."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -58,3 +58,28 @@ class Adjustment(Struct, kw_only=True):
     """The invoice that bills what waited late or corrected; null when nothing waits."""
 
     invoice: UUID | None
+
+
+class DayAccounts(Struct, kw_only=True):
+    """accepted = rated + waiting + quarantined + duplicate, of the events accepted on `day` (UTC).
+
+    `adds_up` says whether that holds, for the day and for each of its batches; `unbalanced_batches` are
+    those for which it does not.
+    """
+
+    product: str
+    day: date
+    accepted: int
+    rated: int
+    waiting: int
+    quarantined: int
+    duplicate: int
+    adds_up: bool
+    unbalanced_batches: int
+    counted_at: datetime | None
+
+
+class UsageAccounts(Struct):
+    """The newest day first."""
+
+    items: list[DayAccounts]

@@ -13,6 +13,7 @@ SECONDS_BETWEEN = {
     "webhooks.drain": 30,
     "clocks.sweep": 15,
     "jobs.heartbeat": 60,
+    "accounts.count": 30,
     "webhooks.import_missed": 300,
     "invariants.check_hourly": 300,
     "reconciliation.run_nightly": 300,

@@ -1,11 +1,33 @@
-"""`dunlin usage`: quarantine, redrive, conflicts, correct."""
+"""`dunlin usage`: accounts, quarantine, redrive, conflicts, correct."""
+
+from datetime import datetime
 
 import click
+
+_DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.group("usage")
 def command() -> None:
-    """Usage: what is held back, what conflicts, corrections."""
+    """Usage: its accounts, what is held back, what conflicts, corrections."""
+
+
+@command.command("accounts")
+@click.option("--from", "first", type=_DAY, help="The first day of acceptance (UTC).  [default: a week ago]")
+@click.option("--to", "last", type=_DAY, help="The last day.  [default: today]")
+@click.option("--kept", is_flag=True, help="As counted last, instead of counting every event now.")
+def show_accounts(first: datetime | None, last: datetime | None, kept: bool) -> None:
+    """Whether accepted = rated + waiting + quarantined + duplicate. Exit code 1 where it does not hold."""
+    from cli.context import opened  # noqa: PLC0415
+    from cli.usage import account_lines, accounts_of  # noqa: PLC0415
+
+    with opened() as context:
+        found = accounts_of(context, first and first.date(), last and last.date(), kept=kept)
+    for line in account_lines(found):
+        click.echo(line)
+    wrong = sum(not each.adds_up for each in found)
+    if wrong:
+        raise click.ClickException(f"{wrong} of {len(found)} days do not add up")
 
 
 @command.command("quarantine")

@@ -5,11 +5,12 @@ from datetime import UTC, date, datetime
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from billing.errors import NotFound
+from billing.errors import InvalidTerms, NotFound
 from models.usage import UsageConflict
-from tasks.accounts import batch_accounts, product_totals, usage_accounts
+from tasks.accounts import batch_accounts, count, kept_accounts, product_totals, usage_accounts
 from tasks.context import Context
 from tests.integration.factories import (
     Quarter,
@@ -120,6 +121,64 @@ def test_days_and_products_sum_up_batches(context: Context, quarter: Quarter, da
         1,
     )
     assert total.adds_up
+
+
+def counted(context: Context) -> list[tuple[date | None, int, int, bool]]:
+    """What is kept after a tick: day, accepted, rated, whether it adds up."""
+    with_everything = (date(2026, 3, 1), date(2026, 5, 1))
+    found = kept_accounts(context, *with_everything)
+    return [(each.day, each.accepted, each.rated, each.adds_up) for each in found]
+
+
+def test_a_tick_keeps_the_counts_and_another_one_at_once_counts_nothing(
+    context: Context, quarter: Quarter, database: TestDatabase
+) -> None:
+    count(context)
+    assert counted(context) == [(date(2026, 4, 1), 7, 4, True)]
+    with database.owner.connect() as connection:
+        before = connection.execute(text("SELECT * FROM ops.usage_days")).all()
+
+    # A moment later nothing is due, whatever happened; a day later everything is.
+    database.break_by("DELETE FROM tenant.usage_records WHERE event_id = 'e1'")
+    count(context)
+    with database.owner.connect() as connection:
+        assert connection.execute(text("SELECT * FROM ops.usage_days")).all() == before
+    with offline_context(database, wall=datetime(2026, 4, 4, tzinfo=UTC)) as later:
+        count(later)
+        assert counted(later) == [(date(2026, 4, 1), 7, 3, False)]
+
+
+def test_one_batch_that_lost_an_event_is_not_hidden_by_one_that_has_too_many(
+    context: Context, quarter: Quarter, database: TestDatabase
+) -> None:
+    database.break_by(
+        "INSERT INTO ops.usage_inbox (id, product_id, body_digest, organization_ids, events, accepted, "
+        "duplicates, received_at, state, attempts) VALUES (gen_random_uuid(), :product, '', '{}', '[]', 1, "
+        "2, '2026-04-01 23:30:00Z', 'done', 0)",
+        product=quarter.product_id,
+    )
+    database.break_by("DELETE FROM tenant.usage_records WHERE event_id = 'e1'")
+
+    count(context)
+
+    (kept,) = kept_accounts(context, date(2026, 4, 1), date(2026, 4, 1))
+    assert (kept.accepted, kept.placed, kept.unbalanced) == (8, 8, 2)
+    assert not kept.adds_up
+
+
+def test_a_batch_that_is_gone_is_missed(context: Context, quarter: Quarter, database: TestDatabase) -> None:
+    count(context)
+    database.break_by("DELETE FROM ops.usage_inbox")
+    with offline_context(database, wall=datetime(2026, 4, 4, tzinfo=UTC)) as later:
+        count(later)
+        assert counted(later) == [(date(2026, 4, 1), 7, 0, False)]
+
+
+def test_kept_days_are_asked_for_within_bounds(context: Context) -> None:
+    assert kept_accounts(context) == []
+    for first, last in ((date(2026, 1, 1), date(2026, 4, 3)), (date(2026, 4, 2), date(2026, 4, 1))):
+        with pytest.raises(InvalidTerms):
+            kept_accounts(context, first, last)
 
 
 def test_no_usage_no_accounts(context: Context) -> None:

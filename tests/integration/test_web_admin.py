@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from models.base import new_id
-from tasks import users
+from tasks import accounts, users
 from tests.integration.web_world import WebWorld, web_world
 from web.admin.pages import PAGES
 from web.admin.sessions import LIFETIME
@@ -61,6 +61,30 @@ def _sign_in(browser: FlaskClient, email: str, password: str, to: str = "/admin/
 
 def _words(page: str) -> str:
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", page)))
+
+
+def test_usage_accounts_show_each_day_and_name_the_batch_that_does_not_add_up(
+    world: WebWorld, ada: FlaskClient
+) -> None:
+    day = "/admin/usage/accounts/?from=2026-04-01&to=2026-04-01"
+    assert "No usage was accepted" in ada.get(day).text
+    accounts.count(world.context)
+    page = _words(ada.get(day).text)
+    assert "every day adds up" in page
+    assert "14 accepted = 8 rated + 2 waiting + 2 quarantined + 2 duplicate" in page
+
+    world.sql("UPDATE ops.usage_inbox SET duplicates = 0 WHERE id = :id", id=world.acme.batch_id)
+    world.sql("UPDATE ops.usage_days SET counted_at = '2026-04-01Z'")
+    accounts.count(world.context)
+    page = _words(ada.get(day).text)
+    assert "1 day does not add up" in page
+    assert "14 accepted ≠ 8 rated + 2 waiting + 2 quarantined + 1 duplicate" in page
+    assert f"{world.acme.batch_id} accepted 7 4 1 1 0 1 missing" in page
+    assert "1 day does not add up" in _words(ada.get("/admin/").text)
+    world.sql("UPDATE ops.usage_inbox SET duplicates = 1 WHERE id = :id", id=world.acme.batch_id)
+    world.sql("DELETE FROM ops.usage_days")
+    for bad in ("from=yesterday", "from=2026-01-01&to=2026-12-31", "from=%00"):
+        assert ada.get(f"/admin/usage/accounts/?{bad}").status_code == 400
 
 
 # -- getting in ------------------------------------------------------------------------------------
@@ -164,7 +188,8 @@ def test_an_api_key_opens_no_page_and_a_session_no_api(world: WebWorld, ada: Fla
 # -- what is shown ---------------------------------------------------------------------------------
 
 
-def test_the_first_page_says_that_usage_adds_up(ada: FlaskClient) -> None:
+def test_the_first_page_says_that_usage_adds_up(world: WebWorld, ada: FlaskClient) -> None:
+    accounts.count(world.context)
     words = _words(ada.get("/admin/").text)
     assert "Accepted 14 rated 8 waiting 2 quarantined 2 duplicate 2 adds up" in words
     assert "0 dead jobs" in words

@@ -9,6 +9,7 @@ import pytest
 
 from models.base import new_id
 from models.database import UnsafeDatabaseRole
+from tasks import accounts
 from tasks.settings import BadSetting
 from tests.integration.factories import fresh_database
 from tests.integration.web_world import UnheardBell, Wall, WebWorld, context_for, web_world
@@ -37,11 +38,13 @@ def test_ready_follows_the_heartbeat(world: WebWorld) -> None:
 
 
 def test_metrics_show_that_usage_adds_up(world: WebWorld) -> None:
+    accounts.count(world.context)
     lines = world.call("GET", "/metrics", "admin").text.splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    accounts = ("rated", "waiting", "quarantined", "duplicate")
-    parts = [float(values[f'dunlin_usage{{account="{name}"}}']) for name in accounts]
-    assert sum(parts) == float(values["dunlin_usage_accepted"]) == 14
+    places = ("rated", "waiting", "quarantined", "duplicate")
+    parts = [float(values[f'dunlin_usage{{account="{name}",product="flow"}}']) for name in places]
+    assert sum(parts) == float(values['dunlin_usage_accepted{product="flow"}']) == 14
+    assert values['dunlin_usage_unbalanced_days{product="flow"}'] == "0.0"
     assert values['dunlin_dead{place="jobs"}'] == "0.0"
 
 

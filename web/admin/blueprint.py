@@ -1,6 +1,7 @@
 """The admin's pages: sign in, what needs attention, lists, rows, and giving a dead job another try."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -8,12 +9,14 @@ from flask import Blueprint, abort, g, redirect, render_template, request, url_f
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
+from billing.errors import InvalidTerms
 from models import admin_lists, overview
 from models.ops import AuditEntry, Job
 from models.overview import Gauge
 from models.reading import DATABASE_AWAY
 from models.work import redrive_job
 from tasks import users
+from tasks.accounts import broken_batches, kept_accounts, product_totals
 from tasks.context import Context
 from web.admin import sessions, showing
 from web.admin.listing import ListPage
@@ -23,6 +26,8 @@ from web.ratelimit import SIGN_IN, CountingAway, RateLimiter, TooMany
 MAX_PAGE = 1_000
 _OPEN_PAGES = ("admin.sign_in",)
 _RELATED_ROWS = 20
+# To name the batches of a day its events are counted once more.
+_MOST_BROKEN_DAYS = 3
 
 
 def admin_blueprint(context: Context, limiter: RateLimiter) -> Blueprint:
@@ -35,6 +40,7 @@ def admin_blueprint(context: Context, limiter: RateLimiter) -> Blueprint:
         ("/", views.home, ["GET"]),
         ("/login/", views.sign_in, ["GET", "POST"]),
         ("/logout/", views.sign_out, ["POST"]),
+        ("/usage/accounts/", views.accounts, ["GET"]),
         ("/<area>/<name>/", views.listing, ["GET"]),
         ("/<area>/<name>/<uuid:key>/", views.row, ["GET"]),
         ("/ops/job/<uuid:key>/redrive/", views.redrive, ["POST"]),
@@ -91,6 +97,25 @@ class _Views:
             runs, _ = admin_lists.rows(session, admin_lists.RECONCILIATIONS)
         return render_template(
             "admin/home.html", now=_by_name(gauges), jobs=_jobs(gauges), run=runs[0] if runs else None
+        )
+
+    def accounts(self) -> str:
+        """The law of usage by product and day, as counted last; what breaks it, batch by batch."""
+        try:
+            days = kept_accounts(self._context, _asked_day("from"), _asked_day("to"))
+        except InvalidTerms as refusal:
+            abort(400, str(refusal))
+        wrong = {day.day for day in days if not day.adds_up and day.day is not None}
+        counted = [day.counted_at for day in days if day.counted_at is not None]
+        return render_template(
+            "admin/accounts.html",
+            days=days,
+            totals=product_totals(days),
+            wrong=len(wrong),
+            broken=broken_batches(self._context, sorted(wrong, reverse=True)[:_MOST_BROKEN_DAYS]),
+            counted_at=(min(counted), max(counted)) if counted else None,
+            first=request.args.get("from", ""),
+            last=request.args.get("to", ""),
         )
 
     def listing(self, area: str, name: str) -> str:
@@ -156,6 +181,14 @@ def _page(area: str, name: str) -> ListPage:
     if page is None or page.inner:
         abort(404, "There is no such page.")
     return page
+
+
+def _asked_day(name: str) -> date | None:
+    given = request.args.get(name)
+    try:
+        return date.fromisoformat(given) if given else None
+    except ValueError:
+        abort(400, "A day is written as 2026-04-30.")
 
 
 def _page_number() -> int:

@@ -27,6 +27,7 @@ from cli.local.stack import LocalStack
 from models import (
     access_queries,
     admin_lists,
+    admin_usage_lists,
     billing_queries,
     catalog_queries,
     clock_queries,
@@ -264,7 +265,7 @@ def _staff_paths(rows: Rows) -> list[AccessPath]:
         AccessPath(
             "staff: usage of a day",
             "auditor",
-            lambda s: admin_lists.rows(s, admin_lists.USAGE, filters={"day": "2026-05-15"}),
+            lambda s: admin_lists.rows(s, admin_usage_lists.USAGE, filters={"day": "2026-05-15"}),
         ),
         AccessPath(
             "staff: one invoice, whole",

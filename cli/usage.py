@@ -3,8 +3,10 @@
 import getpass
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from fractions import Fraction
 
 from billing.errors import NotFound
+from billing.exact import exact_text
 from billing.metering import parse_quantity
 from models import reading
 from models.accounts import ProductDayAccounts
@@ -65,10 +67,9 @@ def conflict_lines(conflict: ConflictRow) -> Iterator[str]:
 
 
 def _content(content: Content) -> str:
-    return (
-        f"{content.quantity:f} {content.metric}  {content.occurred_at:%Y-%m-%d %H:%M:%S}  "
-        f"{content.properties or ''}"
-    ).rstrip()
+    quantity = exact_text(Fraction(content.quantity))
+    properties = f"  {content.properties}" if content.properties else ""
+    return f"{quantity} {content.metric}  {content.occurred_at:%Y-%m-%d %H:%M:%S}{properties}"
 
 
 def correct(context: Context, event: tuple[str, str, str], quantity: str | None, reason: str) -> str:

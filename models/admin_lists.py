@@ -119,8 +119,8 @@ _PRICES = (
     "(SELECT jsonb_agg(jsonb_build_array(x.currency, x.interval, x.amount_minor) "
     "ORDER BY x.currency, x.amount_minor) FROM "
 )
-_OF_ORGANIZATION = " JOIN catalog.organizations o ON o.id = t.organization_id"
-_ORGANIZATION = "o.id AS organization_id, o.name AS organization"
+OF_ORGANIZATION = " JOIN catalog.organizations o ON o.id = t.organization_id"
+ORGANIZATION = "o.id AS organization_id, o.name AS organization"
 
 PRODUCTS = ListQuery(
     columns="t.id, t.icon, t.color, t.name, t.code, t.status, t.billing_type, t.is_public, "
@@ -173,12 +173,12 @@ ORGANIZATIONS = ListQuery(
     table="catalog.organizations",
 )
 SUBSCRIPTIONS = ListQuery(
-    columns="t.id, " + _ORGANIZATION + ", coalesce(l.code, b.code || ' bundle') AS subscribed_to, t.status, "
+    columns="t.id, " + ORGANIZATION + ", coalesce(l.code, b.code || ' bundle') AS subscribed_to, t.status, "
     "t.quantity, t.interval, t.currency, t.current_period_end_at, "
     "ceil(extract(epoch FROM t.current_period_end_at - coalesce(c.frozen_at, "
     "now())) / 86400)::int AS days_left, "
     "t.trial_end_at, t.cancel_at_period_end, t.stripe_subscription_id",
-    source="tenant.product_subscriptions t" + _OF_ORGANIZATION + " "
+    source="tenant.product_subscriptions t" + OF_ORGANIZATION + " "
     "LEFT JOIN catalog.product_plans l ON l.id = t.product_plan_id "
     "LEFT JOIN catalog.subscription_bundles b ON b.id = t.bundle_id "
     "LEFT JOIN ops.test_clocks c ON c.id = o.test_clock_id",
@@ -200,40 +200,12 @@ ITEMS = ListQuery(
     latest="t.position, t.id",
     filters={"subscription": "t.subscription_id"},
 )
-USAGE = ListQuery(
-    columns="t.event_id, "
-    + _ORGANIZATION
-    + ", p.name AS product, m.code AS metric, t.quantity, t.occurred_at, "
-    "t.state, t.late, t.reason, n.id AS invoice_id, n.number AS invoice, t.batch_id, t.properties",
-    source="tenant.usage_records t" + _OF_ORGANIZATION + " JOIN catalog.products p ON p.id = t.product_id "
-    "JOIN catalog.meters m ON m.id = t.meter_id LEFT JOIN tenant.invoice_lines e "
-    "ON (e.organization_id, e.id) = (t.organization_id, t.invoice_line_id) "
-    "LEFT JOIN tenant.invoices n ON (n.organization_id, n.id) = (e.organization_id, e.invoice_id)",
-    latest="t.batch_id DESC, t.batch_index",
-    search=("t.event_id",),
-    filters={
-        "state": "t.state",
-        "product": "p.code",
-        "metric": "m.code",
-        "organization": "t.organization_id",
-        "batch": "t.batch_id",
-        "line": "t.invoice_line_id",
-        "day": "t.occurred_at",
-    },
-)
-CONFLICTS = ListQuery(
-    columns="t.event_id, " + _ORGANIZATION + ", p.name AS product, t.received_at, t.batch_id, t.event",
-    source="tenant.usage_conflicts t" + _OF_ORGANIZATION + " JOIN catalog.products p ON p.id = t.product_id",
-    latest="t.id DESC",
-    search=("t.event_id", "o.name"),
-    filters={"organization": "t.organization_id", "batch": "t.batch_id"},
-)
 INVOICES = ListQuery(
     columns="t.id, coalesce(t.number, '(draft)') AS number, "
-    + _ORGANIZATION
+    + ORGANIZATION
     + ", t.kind, t.status, t.currency, "
     "t.period_start_at, t.period_end_at, t.total_minor, t.paid_minor, t.finalized_at, t.parked_reason",
-    source="tenant.invoices t" + _OF_ORGANIZATION,
+    source="tenant.invoices t" + OF_ORGANIZATION,
     latest="t.id DESC",
     search=("t.number", "o.name", "o.slug", "t.stripe_invoice_id"),
     filters={
@@ -255,11 +227,9 @@ LINES = ListQuery(
     filters={"invoice": "t.invoice_id"},
 )
 PAYMENTS = ListQuery(
-    columns="t.id, "
-    + _ORGANIZATION
-    + ", n.id AS invoice_id, n.number AS invoice, t.attempt, t.amount_minor, "
+    columns="t.id, " + ORGANIZATION + ", n.id AS invoice_id, n.number AS invoice, t.attempt, t.amount_minor, "
     "t.currency, t.status, t.decline_code, t.attempted_at, t.settled_at",
-    source="tenant.payments t" + _OF_ORGANIZATION + " JOIN tenant.invoices n "
+    source="tenant.payments t" + OF_ORGANIZATION + " JOIN tenant.invoices n "
     "ON (n.organization_id, n.id) = (t.organization_id, t.invoice_id)",
     latest="t.id DESC",
     search=("n.number", "o.name", "t.stripe_payment_intent_id"),
@@ -272,12 +242,10 @@ PAYMENTS = ListQuery(
     table="tenant.payments",
 )
 CASES = ListQuery(
-    columns="t.id, "
-    + _ORGANIZATION
-    + ", n.id AS invoice_id, n.number AS invoice, n.total_minor, n.currency, "
+    columns="t.id, " + ORGANIZATION + ", n.id AS invoice_id, n.number AS invoice, n.total_minor, n.currency, "
     "t.state, t.first_failed_at, t.grace_until_at, t.retries_done, t.next_attempt_at, "
     "t.decline_code, t.closed_at",
-    source="tenant.dunning_cases t" + _OF_ORGANIZATION + " JOIN tenant.invoices n "
+    source="tenant.dunning_cases t" + OF_ORGANIZATION + " JOIN tenant.invoices n "
     "ON (n.organization_id, n.id) = (t.organization_id, t.invoice_id)",
     latest="t.id DESC",
     search=("n.number", "o.name"),
@@ -297,9 +265,9 @@ STEPS = ListQuery(
 )
 MAILS = ListQuery(
     columns="t.id, t.created_at, "
-    + _ORGANIZATION
+    + ORGANIZATION
     + ", t.channel, t.kind, t.recipient, t.subject, t.state, t.sent_at",
-    source="tenant.notifications t" + _OF_ORGANIZATION,
+    source="tenant.notifications t" + OF_ORGANIZATION,
     latest="t.id DESC",
     search=("t.recipient", "t.subject", "o.name"),
     filters={

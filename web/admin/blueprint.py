@@ -114,8 +114,8 @@ class _Views:
             wrong=len(wrong),
             broken=broken_batches(self._context, sorted(wrong, reverse=True)[:_MOST_BROKEN_DAYS]),
             counted_at=(min(counted), max(counted)) if counted else None,
-            first=request.args.get("from", ""),
-            last=request.args.get("to", ""),
+            first=request.args.get("from") or min((day.day for day in days if day.day), default=""),
+            last=request.args.get("to") or max((day.day for day in days if day.day), default=""),
         )
 
     def listing(self, area: str, name: str) -> str:

@@ -6,7 +6,9 @@ from typing import Literal
 
 from models.admin_lists import ListQuery
 
-Kind = Literal["text", "word", "code", "time", "money", "number", "badge", "yes", "json", "prices", "product"]
+Kind = Literal[
+    "text", "word", "code", "time", "money", "number", "badge", "yes", "json", "prices", "product", "contents"
+]
 
 
 @dataclass(frozen=True, slots=True)

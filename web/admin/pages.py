@@ -1,7 +1,7 @@
 """Which lists the admin has, where, and how each column is shown."""
 
 from models import admin_lists
-from web.admin import ops_pages
+from web.admin import ops_pages, usage_pages
 from web.admin.listing import Column, ListPage, of_invoice, of_organization
 
 _SUBSCRIPTION_STATES = (
@@ -140,40 +140,7 @@ PAGES: tuple[ListPage, ...] = (
         ),
         inner=True,
     ),
-    ListPage(
-        "subscriptions",
-        "usagerecord",
-        "Usage records",
-        "Usage record",
-        admin_lists.USAGE,
-        (
-            Column("event_id", "Event", "code"),
-            of_organization(),
-            Column("product", "Product"),
-            Column("metric", "Metric", "code"),
-            Column("quantity", "Quantity", "number"),
-            Column("occurred_at", "Happened", "time"),
-            Column("state", "State", "badge"),
-            Column("late", "Late", "yes"),
-            Column("reason", "Reason"),
-            of_invoice(),
-        ),
-        {"state": ("waiting", "rated", "quarantined"), "product": ("autoflow", "buildeasy", "teamspace")},
-    ),
-    ListPage(
-        "subscriptions",
-        "usageconflict",
-        "Usage conflicts",
-        "Usage conflict",
-        admin_lists.CONFLICTS,
-        (
-            Column("event_id", "Event", "code"),
-            of_organization(),
-            Column("product", "Product"),
-            Column("received_at", "Received", "time"),
-            Column("event", "The refused copy", "json"),
-        ),
-    ),
+    *usage_pages.PAGES,
     ListPage(
         "billing",
         "invoice",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -82,6 +82,25 @@ def redeem(session: Session, coupon_id: UUID, at: datetime) -> bool:
         .execution_options(synchronize_session=False)
     )
     return counted.one_or_none() is not None
+
+
+def give_back(session: Session, subscription: ProductSubscription) -> None:
+    """Take the redemptions of a subscription back: who removes the row lowers the count, nobody else."""
+    removed = session.execute(
+        delete(CouponRedemption)
+        .where(
+            CouponRedemption.organization_id == subscription.organization_id,
+            CouponRedemption.subscription_id == subscription.id,
+        )
+        .returning(CouponRedemption.coupon_id)
+        .execution_options(synchronize_session=False)
+    ).scalars()
+    session.execute(
+        update(Coupon)
+        .where(Coupon.id.in_(list(removed)))
+        .values(times_redeemed=Coupon.times_redeemed - 1)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def redemptions(

@@ -164,6 +164,11 @@ def redeem(unit: TenantUnit, coupon: Coupon, subscription: ProductSubscription) 
     unit.session.flush()
 
 
+def give_back(unit: TenantUnit, subscription: ProductSubscription) -> None:
+    """The subscription has never begun: its coupons are there again, each once."""
+    sale_terms.give_back(unit.session, subscription)
+
+
 def discounts(unit: TenantUnit, subscription: ProductSubscription, at: datetime) -> list[Discount]:
     """What lowers the recurring lines of an invoice made at an instant, in Stripe's sequence.
 
@@ -178,11 +183,9 @@ def discounts(unit: TenantUnit, subscription: ProductSubscription, at: datetime)
     return given + [_discount(coupon, products) for _, coupon, products in _live(unit, subscription, at)]
 
 
-def stripe_discounts(
-    unit: TenantUnit, subscription: ProductSubscription, at: datetime, *, bundle: bool = True
-) -> list[str]:
-    """The Stripe coupons of the same discounts, in the same sequence; without the bundle's on request."""
-    own = sale_queries.bundle_coupon(unit.session, subscription.bundle_price_id) if bundle else None
+def stripe_discounts(unit: TenantUnit, subscription: ProductSubscription, at: datetime) -> list[str]:
+    """The Stripe coupons of the same discounts, in the same sequence."""
+    own = sale_queries.bundle_coupon(unit.session, subscription.bundle_price_id)
     live = [str(coupon.stripe_coupon_id) for _, coupon, _ in _live(unit, subscription, at)]
     return [*([own] if own else []), *live]
 

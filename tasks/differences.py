@@ -161,8 +161,13 @@ def _attached(books: Books) -> list[PaymentMethod]:
 def _subscriptions(
     seen: _Seen, rows: Sequence[SubscriptionRows], facts: Sequence[SubscriptionFacts]
 ) -> Iterator[Difference]:
-    # One that never reached Stripe is named by its own id, which Stripe then lacks.
-    ours = {each.subscription.stripe_subscription_id or str(each.subscription.id): each for each in rows}
+    # One that has not reached Stripe is named by its own id, which Stripe then lacks; one that Stripe
+    # refused has ended.
+    ours = {
+        each.subscription.stripe_subscription_id or str(each.subscription.id): each
+        for each in rows
+        if each.subscription.stripe_subscription_id or each.subscription.ended_at is None
+    }
     theirs = {each.id: each for each in facts}
     yield from _unpaired(seen, "subscription", ours, theirs)
     for row, found in _paired(ours, theirs):

@@ -4,17 +4,16 @@ The same key sends the same intention again and never does it twice. No transact
 Stripe is asked.
 """
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from billing.errors import BillingError
-from gateway import translate
 from gateway.errors import Declined, Refused, Unreachable
 from gateway.requests import Request
 from models import intentions
 from models.ops import StripeCall
+from tasks import stripe_finders
 from tasks.context import Context
 
 # Stripe may forget a key after 24 hours; an hour is left for clocks that disagree.
@@ -58,6 +57,13 @@ def first_said(context: Context, request: Request, key: str) -> Request:
     with context.database.system() as session:
         known = intentions.find(session, key)
     return request if known is None else Request(known.operation, known.object_id, known.params)
+
+
+def refusal(context: Context, key: str) -> str | None:
+    """Why Stripe refused what `key` names; None unless it did."""
+    with context.database.system() as session:
+        known = intentions.find(session, key)
+    return str(known.error["message"]) if known and known.state == "refused" and known.error else None
 
 
 def _resolved(context: Context, intention: StripeCall, request: Request) -> dict[str, Any]:
@@ -128,98 +134,10 @@ def _settle(
 
 def _found(context: Context, intention: StripeCall) -> dict[str, Any] | None:
     """What the call made, should it have had its effect: recorded as its success."""
-    found = _FINDERS.get(intention.operation, _find_object)(context, intention)
+    found = stripe_finders.find(context.gateway, intention)
     if found is not None:
         _settle(context, intention, "succeeded", reply=_without_secrets(found))
     return found
-
-
-def _find_by_metadata(
-    kind: str, name: str, scope: str
-) -> Callable[[Context, StripeCall], dict[str, Any] | None]:
-    def find(context: Context, intention: StripeCall) -> dict[str, Any] | None:
-        wanted = intention.params["metadata"][name]
-        filters = {scope: intention.params[scope]}
-        if "test_clock" in intention.params:
-            filters["test_clock"] = intention.params["test_clock"]  # absent from lists without it
-        if kind == "subscription":
-            filters["status"] = "all"
-        listed = context.gateway.list(kind, filters)
-        return next((found for found in listed if found["metadata"].get(name) == wanted), None)
-
-    return find
-
-
-def _find_object(context: Context, intention: StripeCall) -> dict[str, Any] | None:
-    """An operation on one object: its present state says whether it happened."""
-    done = _DONE.get(intention.operation)
-    if done is None or intention.object_id is None:
-        return None
-    kind = next(kind for prefix, kind in _KINDS.items() if intention.object_id.startswith(prefix))
-    found = context.gateway.fetch(kind, intention.object_id)
-    return found if done(found, intention.params) else None
-
-
-def _find_transaction(context: Context, intention: StripeCall) -> dict[str, Any] | None:
-    """An entry of the customer's balance: made twice, it would be credit that nobody gave."""
-    wanted = intention.params["metadata"]["credit_entry_id"]
-    listed = context.gateway.list("customer_balance_transaction", {"customer": intention.object_id})
-    return next((found for found in listed if found["metadata"].get("credit_entry_id") == wanted), None)
-
-
-def _has_lines(invoice: dict[str, Any], params: dict[str, Any]) -> bool:
-    """All of them or none: they were sent in one request."""
-    there = {line["metadata"].get("line_id") for line in invoice["lines"]["data"]}
-    wanted = {line["metadata"]["line_id"] for line in params["lines"] if "metadata" in line}
-    there |= {line.invoice_item_id for line in translate.invoice(invoice).lines}
-    wanted |= {line["invoice_item"] for line in params["lines"] if "invoice_item" in line}
-    return wanted <= there
-
-
-def _has_terms(subscription: dict[str, Any], params: dict[str, Any]) -> bool:
-    """Whether an update of items or of the end has come about; any other is harmless to repeat."""
-    if "items" in params:
-        items = {item["id"]: item for item in subscription["items"]["data"]}
-        return all(_is_changed(items.get(wanted["id"]), wanted) for wanted in params["items"])
-    return bool(params.get("cancel_at_period_end") is subscription["cancel_at_period_end"])
-
-
-def _is_changed(item: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
-    if item is None or wanted.get("deleted"):
-        return item is None and bool(wanted.get("deleted"))
-    return item["quantity"] == wanted["quantity"] and wanted.get("price") in (None, item["price"]["id"])
-
-
-_FINDERS: dict[str, Callable[[Context, StripeCall], dict[str, Any] | None]] = {
-    "create_customer": _find_by_metadata("customer", "organization_id", "email"),
-    "create_subscription": _find_by_metadata("subscription", "subscription_id", "customer"),
-    "create_invoice": _find_by_metadata("invoice", "invoice_id", "customer"),
-    "create_balance_transaction": _find_transaction,
-}
-
-_KINDS = {
-    "sub_": "subscription",
-    "in_": "invoice",
-    "cus_": "customer",
-    "clock_": "test_clock",
-    "pm_": "payment_method",
-}
-
-_DONE: dict[str, Callable[[dict[str, Any], dict[str, Any]], bool]] = {
-    "add_lines": _has_lines,
-    "pay_invoice": lambda invoice, _: bool(invoice["status"] == "paid"),
-    "finalize_invoice": lambda invoice, _: bool(invoice["status"] != "draft"),
-    "void_invoice": lambda invoice, _: bool(invoice["status"] == "void"),
-    "mark_uncollectible": lambda invoice, _: bool(invoice["status"] == "uncollectible"),
-    "update_invoice": lambda invoice, _: invoice["auto_advance"] is False,
-    "update_subscription": _has_terms,
-    "detach_payment_method": lambda method, _: method["customer"] is None,
-    "pause_subscription": lambda subscription, _: bool(subscription["status"] == "paused"),
-    "resume_subscription": lambda subscription, _: bool(subscription["status"] != "paused"),
-    "cancel_subscription": lambda subscription, _: bool(subscription["status"] == "canceled"),
-    "advance_test_clock": lambda clock, params: bool(clock["frozen_time"] >= params["frozen_time"]),
-    "attach_payment_method": lambda method, params: bool(method["customer"] == params["customer"]),
-}
 
 
 def _without_secrets(value: Any) -> Any:

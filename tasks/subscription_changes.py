@@ -19,10 +19,10 @@ from models import change_queries, reading, sale_queries
 from models.reading import InvoiceDetail
 from models.subscriptions import PendingCharge, ProductSubscription, SubscriptionChange, SubscriptionItem
 from models.work import ClaimedJob
-from tasks import coupons, invoicing, rating, subscriptions
+from tasks import invoicing, rating, subscriptions
 from tasks.context import Context, TenantUnit
 from tasks.queue import job, run_job
-from tasks.stripe_calls import call
+from tasks.stripe_calls import call, first_said
 
 PRORATIONS = ("prorate", "next_period", "none")
 _CHANGEABLE = ("trialing", "active", "past_due")
@@ -164,9 +164,13 @@ def apply(context: Context, claimed: ClaimedJob) -> None:
         subscription = subscriptions.find(unit, wanted.subscription_id)
         if wanted.applied_at is not None or wanted.refused_at is not None:
             return
-        request = _request(unit, subscription, wanted)
+        coupon = sale_queries.bundle_coupon(unit.session, subscription.bundle_price_id)
+    kept = _kept_discounts(context, subscription, coupon) if wanted.price_id is None else None
+    with context.tenant(organization_id) as unit:
+        request = _request(unit, subscription, wanted, kept)
+    key = stripe_key("change", wanted.id)
     try:
-        reply = call(context, request, stripe_key("change", wanted.id), organization_id)
+        reply = call(context, first_said(context, request, key), key, organization_id)
     except Refused as refused:
         with context.tenant(organization_id) as unit:
             wanted = unit.session.get_one(SubscriptionChange, (organization_id, wanted.id))
@@ -179,8 +183,19 @@ def apply(context: Context, claimed: ClaimedJob) -> None:
         subscriptions.record(unit, subscription, translate.subscription(reply))
 
 
+def _kept_discounts(
+    context: Context, subscription: ProductSubscription, bundle_coupon: str | None
+) -> list[str]:
+    """What stays when a member is taken out: the bundle's discount ends with it, a coupon goes on."""
+    fetched = context.gateway.fetch("subscription", str(subscription.stripe_subscription_id), ["discounts"])
+    return [discount for discount, coupon in translate.discounts(fetched) if coupon != bundle_coupon]
+
+
 def _request(
-    unit: TenantUnit, subscription: ProductSubscription, wanted: SubscriptionChange
+    unit: TenantUnit,
+    subscription: ProductSubscription,
+    wanted: SubscriptionChange,
+    kept_discounts: list[str] | None,
 ) -> requests.Request:
     item = unit.session.get_one(SubscriptionItem, (unit.organization.id, wanted.item_id))
     changed: requests.Item = {"id": str(item.stripe_item_id)}
@@ -199,10 +214,7 @@ def _request(
         # "next_period" is Stripe's "none": its price is asked for in advance, at the next boundary.
         proration_behavior="create_prorations" if prorated else "none",
         proration_date=int(wanted.changed_at.timestamp()) if prorated else None,
-        # A bundle without one of its members is no bundle: its discount ends with it, a coupon stays.
-        discounts=coupons.stripe_discounts(unit, subscription, wanted.changed_at, bundle=False)
-        if wanted.price_id is None
-        else None,
+        kept_discounts=kept_discounts,
     )
 
 

@@ -12,6 +12,7 @@ from billing.lifecycles import SUBSCRIPTION_MOVES, SubscriptionStatus, from_stri
 from billing.money import Money
 from billing.periods import Interval, nth_boundary
 from gateway import requests, translate
+from gateway.errors import Refused
 from gateway.translate import SubscriptionFacts
 from models import billing_queries, sale_queries
 from models.sale_queries import Offer
@@ -21,7 +22,7 @@ from tasks import balance, coupons, notifications, payment_methods, tax
 from tasks.context import Context, TenantUnit
 from tasks.organizations import ensure_customer
 from tasks.queue import job, run_job
-from tasks.stripe_calls import call
+from tasks.stripe_calls import call, refusal
 
 log = logging.getLogger("dunlin.subscriptions")
 
@@ -88,6 +89,9 @@ def create(context: Context, organization_id: UUID, terms: SubscriptionTerms) ->
     run_job(context, job_id)
     with context.tenant(organization_id) as unit:
         started = find(unit, subscription.id)
+    if started.status == "incomplete_expired":
+        why = refusal(context, stripe_key("subscribe", subscription.id))
+        raise Conflict(f"Stripe refused the subscription: {why}")
     return Created(started, _client_secret(context, started))
 
 
@@ -176,12 +180,25 @@ def start(context: Context, claimed: ClaimedJob) -> None:
         request = _start_request(unit, subscription, customer_id)
     if subscription.stripe_subscription_id is not None:
         return
-    reply = call(context, request, stripe_key("subscribe", subscription.id), claimed.organization_id)
+    try:
+        reply = call(context, request, stripe_key("subscribe", subscription.id), claimed.organization_id)
+    except Refused:
+        with context.tenant(claimed.organization_id) as unit:
+            _give_up(unit, find(unit, subscription.id))
+        return
     facts = translate.subscription(reply)
     with context.tenant(claimed.organization_id) as unit:
         record(unit, find(unit, subscription.id), facts)
         if facts.latest_invoice_id is not None:
             unit.enqueue("mirroring.observe_invoice", facts.latest_invoice_id, subject_id=subscription.id)
+
+
+def _give_up(unit: TenantUnit, subscription: ProductSubscription) -> None:
+    """Stripe will not have it: it never began, holds no product, and has used up no coupon."""
+    subscription.status, subscription.ended_at = SubscriptionStatus.incomplete_expired.value, unit.now
+    for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id):
+        billed.item.ended_at = max(billed.item.started_at, unit.now)
+    coupons.give_back(unit, subscription)
 
 
 def _start_request(unit: TenantUnit, subscription: ProductSubscription, customer_id: str) -> requests.Request:
@@ -218,6 +235,8 @@ def record(unit: TenantUnit, subscription: ProductSubscription, facts: Subscript
     subscription.status = move(
         SUBSCRIPTION_MOVES, current, from_stripe_subscription_status(facts.status)
     ).value
+    if subscription.status == SubscriptionStatus.incomplete_expired:
+        coupons.give_back(unit, subscription)
     subscription.cancel_at_period_end = facts.cancel_at_period_end or facts.cancel_at is not None
     subscription.cancelled_at = facts.cancelled_at
     if facts.ended_at is not None:

@@ -77,12 +77,14 @@ def update_subscription(
     proration_behavior: ProrationBehavior | None = None,
     proration_date: int | None = None,
     payment_behavior: PaymentBehavior | Literal["pending_if_incomplete"] | None = None,
-    discounts: Sequence[str] | None = None,
+    kept_discounts: Sequence[str] | None = None,
     default_tax_rates: Sequence[str] | None = None,
     trial_end: int | Literal["now"] | None = None,
     metadata: Mapping[str, object] | None = None,
 ) -> Request:
     """Change a subscription; None leaves a field, an empty sequence of discounts or tax rates clears it.
+
+    `kept_discounts` are ids of discounts that it has: its coupons, named anew, would begin anew.
 
     Raises ValueError when an item changes its price without naming a quantity: Stripe would reset it to 1.
     """
@@ -98,7 +100,9 @@ def update_subscription(
             proration_behavior=proration_behavior,
             proration_date=proration_date,
             payment_behavior=payment_behavior,
-            discounts=None if discounts is None else _coupons(discounts) or "",
+            discounts=None
+            if kept_discounts is None
+            else [{"discount": each} for each in kept_discounts] or "",
             default_tax_rates=None if default_tax_rates is None else list(default_tax_rates) or "",
             trial_end=trial_end,
             metadata=as_metadata(metadata),

@@ -42,7 +42,13 @@ from gateway.translate.payments import (
     test_clock,
 )
 from gateway.translate.shapes import is_known_version, reference
-from gateway.translate.subscriptions import customer, payment_method, subscription, subscription_item
+from gateway.translate.subscriptions import (
+    customer,
+    discounts,
+    payment_method,
+    subscription,
+    subscription_item,
+)
 
 __all__ = [
     "ChargeFacts",
@@ -67,6 +73,7 @@ __all__ = [
     "charge",
     "credit_note",
     "customer",
+    "discounts",
     "dispute",
     "event",
     "invoice",

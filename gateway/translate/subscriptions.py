@@ -95,3 +95,16 @@ def subscription_item(item: Shape, owner: Shape) -> SubscriptionItemFacts:
 def _discounts(shape: Shape) -> tuple[str, ...]:
     listed = [reference(discount) for discount in shape.get("discounts") or ()]
     return tuple(found for found in listed or [reference(shape.get("discount"))] if found)
+
+
+def discounts(shape: Shape) -> tuple[tuple[str, str], ...]:
+    """(discount, coupon) of each discount, in their sequence, of a subscription with `expand=["discounts"]`.
+
+    clover moved the coupon under `source`.
+    """
+    listed = rows(shape, "discounts") or [inner(shape, "discount")]
+    named = [
+        (text(each, "id"), reference(inner(each, "source").get("coupon")) or reference(each.get("coupon")))
+        for each in listed
+    ]
+    return tuple((found, coupon) for found, coupon in named if found and coupon)

@@ -9,18 +9,17 @@ from ..times import add_months
 from ..world import World, clock_of
 
 
-def put_on(
-    world: World, requested: Any, holder: Doc, customer: Doc, *, kept: list[str] | None = None
-) -> list[str]:
+def put_on(world: World, requested: Any, holder: Doc, customer: Doc) -> list[str]:
     """The discount ids for a `discounts` parameter: new ones for coupons, known ones by id; "" gives none.
 
+    A coupon that is there already, named anew, begins anew.
     `holder` is the subscription, item, invoice or invoice item that carries them.
     Raises: ApiError 400 for coupons that are unknown or may no longer be redeemed.
     """
     ids = []
     for entry in requested or []:
         if "coupon" in entry:
-            ids.append(_discount_with(world, entry["coupon"], holder, customer, kept or []))
+            ids.append(_discount_with(world, entry["coupon"], holder, customer))
         elif "discount" in entry:
             ids.append(world.tx.get("discount", entry["discount"], param="discounts")["id"])
         else:
@@ -31,10 +30,7 @@ def put_on(
     return ids
 
 
-def _discount_with(world: World, coupon_id: str, holder: Doc, customer: Doc, kept: list[str]) -> str:
-    for discount_id in kept:
-        if world.tx.get("discount", discount_id)["source"]["coupon"] == coupon_id:
-            return discount_id
+def _discount_with(world: World, coupon_id: str, holder: Doc, customer: Doc) -> str:
     coupon = world.tx.get("coupon", coupon_id, param="discounts[0][coupon]")
     now = world.now_of(customer)
     if not coupon["valid"] or (coupon["redeem_by"] and coupon["redeem_by"] < world.wall()):
@@ -76,4 +72,4 @@ def replaced(world: World, params: dict[str, Any], holder: Doc, customer: Doc) -
     current: list[str] = holder["discounts"]
     if "discounts" not in params:
         return current
-    return put_on(world, params["discounts"], holder, customer, kept=current)
+    return put_on(world, params["discounts"], holder, customer)

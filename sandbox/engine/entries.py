@@ -97,7 +97,7 @@ def describe(world: World, entry: Doc, params: dict[str, Any], customer: Doc) ->
     if "tax_rates" in params:
         entry["_tax_rates"] = rates_named(world, params["tax_rates"], "tax_rates")
     if "discounts" in params:
-        entry["discounts"] = put_on(world, params["discounts"], entry, customer, kept=entry["discounts"])
+        entry["discounts"] = put_on(world, params["discounts"], entry, customer)
     entry["metadata"] = entry["metadata"] | (params.get("metadata") or {})
     if not entry["discountable"]:
         entry["net_amount"] = entry["amount"]

@@ -9,6 +9,9 @@ import pytest
 
 from cli.demo.api import Api, ApiRefusal
 from cli.keys import issue_bound
+from gateway import requests
+from tests.scenarios.test_credit import say
+from tests.scenarios.test_dashboard import Person
 from tests.scenarios.world import Customer, World
 
 
@@ -149,3 +152,55 @@ def test_a_retired_coupon_stays_with_those_who_have_it(world: World) -> None:
 
     assert discounts(eve) == [7_00, 7_00]
     world.holds(eve)
+
+
+def test_a_subscription_that_stripe_refuses_gives_its_coupon_back_and_holds_no_product(world: World) -> None:
+    code = coupon(world, percent_off="20", duration="forever", max_redemptions=1)
+    fay, gus = world.on("2026-04-01", "fay"), world.on("2026-04-01", "gus")
+    fay.card()
+    gus.card()
+    price = Person(fay).price("teamspace-enterprise", "quarter")
+    say(fay, requests.archive_price(price))
+    try:
+        with pytest.raises(ApiRefusal, match="Stripe refused") as refusal:
+            fay.subscribes("teamspace-enterprise", interval="quarter", coupon=code)
+        assert (refusal.value.status, redeemed(world, code)) == (409, 0)
+    finally:
+        say(fay, requests.Request("update_price", price, {"active": True}))
+
+    fay.subscribes("teamspace-enterprise", interval="quarter", coupon=code)
+    with pytest.raises(ApiRefusal, match="as often as it may be"):
+        gus.subscribes("teamspace-enterprise", interval="quarter", coupon=code)
+
+    assert redeemed(world, code) == 1
+    assert discounts(fay) == [45_03]  # 20 % of 225.15
+    world.holds(fay, gus)
+
+
+def test_a_first_payment_that_never_comes_gives_the_coupon_back(world: World) -> None:
+    code = coupon(world, percent_off="20", duration="once", max_redemptions=1)
+    hal = world.on("2026-04-01", "hal")
+    hal.subscribes("autoflow-starter", coupon=code)
+    assert redeemed(world, code) == 1
+
+    hal.lives_until("2026-04-02T02:00")  # Stripe waits for 23 hours
+
+    assert redeemed(world, code) == 0
+    world.holds(hal)
+
+
+def test_a_coupon_of_three_months_goes_on_and_ends_though_its_bundle_is_taken_apart(world: World) -> None:
+    code = coupon(world, percent_off="10", duration="repeating", duration_in_months=3)
+    ivy = world.on("2026-04-01", "ivy")
+    ivy.card()
+    subscription = ivy.subscribes(bundle="starter", coupon=code)  # 54.00 less 10 % of each line
+    ivy.lives_until("2026-05-20")
+
+    path = f"/api/billing/subscriptions/{subscription}/"
+    answer = world.admin.send("PATCH", path, b'{"product": "teamspace", "remove": true}', str(uuid4()))
+    assert answer.status == 200, answer.content
+    ivy.lives_until("2026-08-01T02:00")
+
+    # June is the last of April, May and June; from then on AutoFlow costs its list price
+    assert discounts(ivy) == [11_40, 11_40, 3_50, 0, 0]
+    world.holds(ivy)

@@ -1,6 +1,7 @@
 """The credit balance: given with a reason, spent oldest first, before the card."""
 
 import json
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,6 +10,7 @@ import pytest
 from cli.demo.api import ApiRefusal
 from gateway import requests
 from models.invoices import Invoice
+from tests.scenarios.test_webhooks import stripe_fails
 from tests.scenarios.world import Customer, World
 
 
@@ -124,3 +126,17 @@ def test_credits_that_outweigh_the_charges_go_to_the_balance(world: World) -> No
     assert ledger(ada)[0] == 197_50
     assert ada.charges == [("succeeded", 790_00)]
     world.holds(ada)
+
+
+@pytest.mark.parametrize("fault", ["http_500_after", "timeout_after"])
+def test_credit_whose_answer_was_lost_is_given_once(world: World, fault: str) -> None:
+    zoe = world.on("2026-04-01", "zoe")
+    zoe.card()
+    stripe_fails(world, {"operation": "POST /v1/customers/{id}/balance_transactions", "fault": fault})
+    with suppress(ApiRefusal):  # a worker goes on with it
+        gives(zoe, 20_00)
+    zoe.subscribes("autoflow-starter")
+
+    assert paid(zoe) == [(20_00, 15_00)]
+    assert ledger(zoe)[0] == 0
+    world.holds(zoe)

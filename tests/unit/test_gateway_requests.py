@@ -42,7 +42,7 @@ def test_a_change_of_price_must_name_its_quantity() -> None:
 
 
 def test_an_empty_sequence_clears_and_none_leaves() -> None:
-    assert requests.update_subscription("sub_1", discounts=[], default_tax_rates=[]).params == {
+    assert requests.update_subscription("sub_1", kept_discounts=[], default_tax_rates=[]).params == {
         "discounts": "",
         "default_tax_rates": "",
     }

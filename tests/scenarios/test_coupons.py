@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from cli.demo.api import Api, ApiRefusal
+from cli.demo.api import Api, ApiRefusal, patiently
 from cli.keys import issue_bound
 from gateway import requests
 from tests.scenarios.test_credit import say
@@ -185,7 +185,7 @@ def test_a_first_payment_that_never_comes_gives_the_coupon_back(world: World) ->
 
     hal.lives_until("2026-04-02T02:00")  # Stripe waits for 23 hours
 
-    assert redeemed(world, code) == 0
+    assert patiently(lambda: redeemed(world, code), lambda count: count == 0, 30.0) == 0
     world.holds(hal)
 
 

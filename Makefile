@@ -1,6 +1,6 @@
 # Every target says what it does: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-indexes bench-backtest
+.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-webhooks bench-indexes bench-backtest
 SHELL := /bin/sh
 PACKAGES := billing models gateway tasks worker web cli sandbox migrations benchmarks tests
 RUN := .venv/bin
@@ -39,6 +39,9 @@ verify: check test ## Everything: check, then test
 
 bench-ingest: bootstrap ## Usage from HTTP to records, in batches and singly, beside what Postgres alone can do
 	@$(RUN)/python -m benchmarks.ingest
+
+bench-webhooks: bootstrap ## Signed webhooks from HTTP to applied state, beside bare inserts of the same rows
+	@$(RUN)/python -m benchmarks.webhooks
 
 bench-indexes: bootstrap ## Plans of every day's queries at 1,000,000 subscriptions; 1 when one reads a table whole
 	@$(RUN)/python -m benchmarks.indexes

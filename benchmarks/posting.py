@@ -37,6 +37,8 @@ class Load:
     bodies: Sequence[bytes]
     clients: int
     pace: float = 0
+    # A further header of each body, where they differ.
+    own_headers: Sequence[str] = ()
 
 
 def post(load: Load) -> Tally:
@@ -53,7 +55,11 @@ def _generate(load: Load, answer: Connection) -> None:
     address = urlsplit(load.url)
     lines = (f"POST {address.path} HTTP/1.1", f"Host: {address.netloc}", *load.headers)
     head = "".join(f"{line}\r\n" for line in lines)
-    requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in load.bodies]
+    own = [f"{line}\r\n" for line in load.own_headers] or [""] * len(load.bodies)
+    requests = [
+        f"{head}{line}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        for line, body in zip(own, load.bodies, strict=True)
+    ]
     span_s = 1 / load.pace if load.pace else 0.0
     tally, started = Tally(), threading.Barrier(load.clients + 1)
     threads = [

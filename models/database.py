@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from billing.errors import BillingError
 
 __all__ = [
+    "SETTING",
     "Connection",
     "Database",
     "OrganizationBusy",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+# Whose rows a transaction sees: the policies of migration 0004 read it.
+SETTING = "dunlin.organization_id"
 
 # A connection that rested this long is asked whether it lives before it is used. One that came back
 # a moment ago is not: the question would be a round trip of each of the busiest requests.
@@ -194,8 +198,8 @@ def _ask_after_a_rest(engine: Engine) -> None:
 def enter(session: Session, organization_id: UUID) -> None:
     """Make this transaction see the rows of one organization, and no other's."""
     session.execute(
-        text("SELECT set_config('dunlin.organization_id', :organization_id, true)"),
-        {"organization_id": str(organization_id)},
+        text("SELECT set_config(:setting, :organization_id, true)"),
+        {"setting": SETTING, "organization_id": str(organization_id)},
     )
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from models.database import SETTING
 from models.organizations import Organization, TaxRate, TestClock
 
 
@@ -22,6 +23,19 @@ def by_reference(session: Session, reference: str) -> Organization | None:
     ).scalars()
     # A slug of one may be the external id of another: the slug wins.
     return min(named, key=lambda organization: organization.slug != reference, default=None)
+
+
+def enter(session: Session, organization_id: UUID) -> tuple[Organization, TestClock | None] | None:
+    """The organization and its test clock; from here on this transaction sees its rows, and no other's.
+
+    One round trip, since every piece of work begins with it. None when there is no such organization.
+    """
+    row = session.execute(
+        select(Organization, TestClock, func.set_config(SETTING, str(organization_id), True))
+        .outerjoin(TestClock, TestClock.id == Organization.test_clock_id)
+        .where(Organization.id == organization_id)
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def is_named(session: Session, organization_id: UUID, reference: str) -> bool:

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from billing.errors import NotFound
 from gateway.client import StripeGateway
-from models import work
+from models import organization_queries, work
 from models.database import Database, Session
 from models.ops import Job
-from models.organizations import Organization, TestClock
+from models.organizations import Organization
 from tasks.settings import Settings
 
 log = logging.getLogger("dunlin")
@@ -54,7 +54,7 @@ class Context:
 
         Raises NotFound for an unknown organization.
         """
-        with self.database.tenant(organization_id) as session:
+        with self.database.system() as session:
             unit = self._unit(session, organization_id)
             yield unit
         self._ring(unit)
@@ -65,17 +65,18 @@ class Context:
 
         For previews: the same code as the real thing, and nothing is written or rung.
         """
-        with self.database.tenant(organization_id) as session:
+        with self.database.system() as session:
             yield self._unit(session, organization_id)
             session.flush()
             session.expunge_all()
             session.rollback()
 
     def _unit(self, session: Session, organization_id: UUID) -> "TenantUnit":
-        organization = session.get(Organization, organization_id)
-        if organization is None:
+        entered = organization_queries.enter(session, organization_id)
+        if entered is None:
             raise NotFound("no such organization")
-        now = now_for(session, organization, self.wall())
+        organization, clock = entered
+        now = clock.frozen_at if clock else self.wall()
         return TenantUnit(session=session, now=now, settings=self.settings, organization=organization)
 
     def _ring(self, unit: "Unit") -> None:
@@ -132,11 +133,3 @@ class TenantUnit(Unit):
                 due_at=due_at or self.now,
             )
         )
-
-
-def now_for(session: Session, organization: Organization, wall: datetime) -> datetime:
-    """The organization's now: its test clock's standing time, else the wall's."""
-    if organization.test_clock_id is None:
-        return wall
-    clock = session.get_one(TestClock, organization.test_clock_id)
-    return clock.frozen_at

@@ -25,7 +25,8 @@ from tasks.queue import tick
 
 log = logging.getLogger("dunlin.webhooks")
 
-_MOST_EVENTS = 100
+# Enough that a storm's events of one object are claimed together, and cost one fetch.
+_MOST_EVENTS = 500
 _RETRY = timedelta(seconds=5)
 _BUSY = timedelta(seconds=1)
 

@@ -98,6 +98,14 @@ def billed_items(session: Session, organization_id: UUID, subscription_id: UUID)
 
 
 def metered_charges(session: Session, plan_id: UUID, currency: str) -> list[MeteredCharge]:
+    """The prices of a plan's meters; asked for once in a transaction, however many lines they make."""
+    asked: dict[tuple[UUID, str], list[MeteredCharge]] = session.info.setdefault("metered_charges", {})
+    if (plan_id, currency) not in asked:
+        asked[plan_id, currency] = _metered_charges(session, plan_id, currency)
+    return asked[plan_id, currency]
+
+
+def _metered_charges(session: Session, plan_id: UUID, currency: str) -> list[MeteredCharge]:
     rows = session.execute(
         select(PlanCharge, Meter)
         .join(Meter, Meter.id == PlanCharge.meter_id)

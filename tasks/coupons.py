@@ -193,6 +193,8 @@ def stripe_discounts(unit: TenantUnit, subscription: ProductSubscription, at: da
 def spend(unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice, built: InvoiceDraft) -> None:
     """A `once` coupon that lowered this invoice lowers no other."""
     lowered = {code for line in built.lines for code in discount_codes(line)}
+    if not lowered:
+        return
     for redemption, coupon, _ in sale_terms.redemptions(unit.session, subscription):
         unspent = redemption.spent_by_invoice_id is None
         if coupon.duration == Duration.once and unspent and coupon.code in lowered:

@@ -92,7 +92,6 @@ def number(unit: TenantUnit, invoice: Invoice) -> None:
     """Finalize: the next number of the organization, the seal, and from here on no change."""
     sequence = billing_queries.next_invoice_number(unit.session, unit.organization.id)
     invoice.number = next_number(unit.organization.slug.upper(), sequence)
-    unit.session.flush()
     seal = invoice_hash.content_hash(unit.session, unit.organization.id, invoice.id)
     invoice.content_hash = seal
     invoice.finalized_at = unit.now

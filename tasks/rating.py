@@ -120,12 +120,15 @@ def late_lines(unit: TenantUnit, subscription: ProductSubscription, invoice: Inv
     Each is the group's whole period rated again, less what its lines charged so far: exact for every
     charge model, below zero too, and priced by the terms of those lines, whatever the plan costs now.
     """
+    came_late = usage_billing.late_groups(unit.session, unit.organization.id, subscription.id)
+    if not came_late:
+        return []
     items = {
         billed.item.id: billed
         for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
     }
     lines = []
-    for late in usage_billing.late_groups(unit.session, unit.organization.id, subscription.id):
+    for late in came_late:
         billed = items[late.item_id]
         charges = billing_queries.metered_charges(unit.session, billed.plan.id, subscription.currency)
         metered = next(charge for charge in charges if charge.meter.id == late.meter_id)

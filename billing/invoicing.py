@@ -121,8 +121,8 @@ def build_invoice(
         if part.currency != currency:
             raise CurrencyMismatch(f"{currency} invoice, {part.currency} {name}", field=name)
     discounted = list(lines)
-    for discount in discounts:
-        discounted = _with_discount(discounted, discount)
+    for number, discount in enumerate(discounts, start=1):
+        discounted = _with_discount(discounted, discount, number)
     taxed = tuple(_with_tax(line, tax) for line in discounted)
     _check_keys(taxed)
     zero = Money.zero(currency)
@@ -164,16 +164,18 @@ def next_number(prefix: str, sequence: int) -> str:
     return f"{prefix}-{sequence:0{_NUMBER_DIGITS}d}"
 
 
-def _with_discount(lines: Sequence[DraftLine], discount: Discount) -> list[DraftLine]:
+def _with_discount(lines: Sequence[DraftLine], discount: Discount, number: int) -> list[DraftLine]:
     covered = [line for line in lines if line.discountable and discount.covers(line.product)]
     parts = iter(discount.split([line.net for line in covered]))
     return [
-        _lowered(line, discount, next(parts)) if line.discountable and discount.covers(line.product) else line
+        _lowered(line, discount, number, next(parts))
+        if line.discountable and discount.covers(line.product)
+        else line
         for line in lines
     ]
 
 
-def _lowered(line: DraftLine, discount: Discount, part: Money) -> DraftLine:
+def _lowered(line: DraftLine, discount: Discount, number: int, part: Money) -> DraftLine:
     if not part.minor:
         return line
     before = line.discount or Money.zero(part.currency)
@@ -182,13 +184,23 @@ def _lowered(line: DraftLine, discount: Discount, part: Money) -> DraftLine:
     return replace(
         line,
         discount=before + part,
-        explanation={**line.explanation, "discounts": [*record, _discount_record(discount, part)]},
+        explanation={**line.explanation, "discounts": [*record, _discount_record(discount, number, part)]},
     )
 
 
-def _discount_record(discount: Discount, part: Money) -> dict[str, object]:
-    percent = None if discount.percent is None else exact_text(discount.percent)
-    return {"code": discount.code, "percent_off": percent, "amount_minor": part.minor}
+def _discount_record(discount: Discount, number: int, part: Money) -> dict[str, object]:
+    """The discount as it was, so that the split can be done again, and the line's part of it.
+
+    `number` is its place among the invoice's discounts: each takes of what the ones before it left.
+    """
+    return {
+        "number": number,
+        "code": discount.code,
+        "percent_off": None if discount.percent is None else exact_text(discount.percent),
+        "amount_off_minor": None if discount.amount is None else discount.amount.minor,
+        "products": None if discount.products is None else sorted(discount.products),
+        "amount_minor": part.minor,
+    }
 
 
 def _with_tax(line: DraftLine, tax: TaxTerms | None) -> DraftLine:

@@ -1,38 +1,57 @@
-"""Explanations of invoice lines as text for a terminal."""
+"""Explanations of invoices and their lines as text for a terminal, page by page."""
 
 from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
 
-from models.invoices import InvoiceLine
 from tasks.context import Context
-from tasks.explain import LineReference, explain_line, explain_text, find_line
+from tasks.explain import (
+    LineReference,
+    differs,
+    explain_invoice,
+    explain_line,
+    explain_text,
+    find_invoice,
+    find_line,
+)
+from tasks.explanation_text import event_rows, sums_text
 
-_FEW_EVENTS, _MANY_EVENTS = 5, 1_000
+_FEW_EVENTS = 5
 
 
-def explanations(context: Context, reference: str, *, with_events: bool) -> Iterator[tuple[str, bool]]:
-    """The text of each line that `reference` names, and whether it recomputes to its amount.
+def explained(context: Context, reference: str, *, page_size: int | None) -> dict[str, Any]:
+    """What `reference` names: an invoice whole, or by NUMBER/POSITION one line. Raises NotFound.
 
-    Args: an invoice number for all of its lines, or number/position for one; `with_events` lists all
-    events instead of the first few. Raises NotFound.
+    `page_size` is that of the first page of events; None for a few.
     """
-    number, _, position = reference.partition("/")
-    named = find_line(context, reference)
-    positions = [position] if position else _positions(context, named)
-    for one in positions:
-        line = find_line(context, f"{number}/{one}")
-        found = explain_line(context, *line, page_size=_MANY_EVENTS if with_events else _FEW_EVENTS)
-        yield explain_text(found), bool(found["recomputed"]["agrees"])
-        page = found["events"]["next"] if with_events else None
-        while page is not None:
-            events = explain_line(context, *line, page, page_size=_MANY_EVENTS)["events"]
-            for event in events["items"]:
-                yield f"            {event['occurred_at']}  {event['quantity']:>8}  {event['event_id']}", True
-            page = events["next"]
+    size = page_size or _FEW_EVENTS
+    if "/" in reference:
+        return explain_line(context, *find_line(context, reference), page_size=size)
+    return explain_invoice(context, *find_invoice(context, reference), page_size=size)
 
 
-def _positions(context: Context, line: LineReference) -> list[str]:
-    with context.auditor.system() as session:
-        lines = session.query(InvoiceLine).filter_by(
-            organization_id=line.organization_id, invoice_id=line.invoice_id
-        )
-        return [str(position) for position in sorted(one.position for one in lines)]
+def agrees(found: dict[str, Any]) -> bool:
+    """Whether all of it that is ours was computed again to the same."""
+    return bool(found["agrees"]) if "sums" in found else not differs(found["recomputed"])
+
+
+def text_of(context: Context, found: dict[str, Any], *, page_size: int | None) -> Iterator[str]:
+    """Lines of text; with a `page_size` every event of each line, fetched page after page as it is read."""
+    lines = found.get("lines", [found])
+    for line in lines:
+        yield from explain_text(line).splitlines()
+        if page_size is not None:
+            yield from _further_events(context, line, page_size)
+        yield ""
+    if "sums" in found:
+        yield from sums_text(found).splitlines()
+
+
+def _further_events(context: Context, found: dict[str, Any], page_size: int) -> Iterator[str]:
+    names = found["invoice"]["organization"], found["invoice"]["id"], found["line"]["id"]
+    page = found["events"]["next"]
+    while page is not None:
+        line = LineReference(*map(UUID, names))
+        events = explain_line(context, *line, page, page_size=page_size)["events"]
+        yield from event_rows(events)
+        page = events["next"]

@@ -9,26 +9,43 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, and_, func, select, text
+from sqlalchemy import TextClause, and_, select, text
 from sqlalchemy.orm import Session
 
+from billing.periods import Period
 from models import usage_facts
-from models.catalog import Meter, Product
-from models.invoices import Invoice, InvoiceLine
+from models.catalog import Meter, PlanPrice, Product, ProductPlan
+from models.invoices import CreditEntry, Invoice, InvoiceLine
 from models.metering_sql import passes
+from models.subscriptions import SubscriptionItem
 
 _ROWS_PER_FETCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class LineRows:
-    """A line with its invoice, product and meter, and what the invoice's discount is split over."""
+    """A line with its invoice, product and meter, and with the plan version and price of its item.
+
+    `siblings` are all lines of the invoice, in their sequence: discounts are split over them.
+    """
 
     invoice: Invoice
     line: InvoiceLine
     product: Product
     meter: Meter | None
-    discountable_minor: int
+    item: SubscriptionItem | None
+    plan: ProductPlan | None
+    price: PlanPrice | None
+    siblings: Sequence[InvoiceLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Debit:
+    """The line that charged what a change gives back."""
+
+    invoice_number: str | None
+    invoice_id: UUID
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +113,87 @@ def _counting(columns: str, filtered: bool, rest: str = "") -> TextClause:
 
 def line_rows(session: Session, organization_id: UUID, invoice_id: UUID, line_id: UUID) -> LineRows | None:
     """The line, if it is on this invoice of this organization."""
-    row = session.execute(
-        select(Invoice, InvoiceLine, Product, Meter)
-        .join(InvoiceLine, and_(InvoiceLine.organization_id == Invoice.organization_id))
+    found = invoice_lines(session, organization_id, invoice_id)
+    return next((rows for rows in found if rows.line.id == line_id), None)
+
+
+def invoice_lines(session: Session, organization_id: UUID, invoice_id: UUID) -> list[LineRows]:
+    """Every line of an invoice in its sequence; none for an invoice that is not there."""
+    found = session.execute(
+        select(Invoice, InvoiceLine, Product, Meter, SubscriptionItem, ProductPlan, PlanPrice)
+        .join(
+            InvoiceLine,
+            and_(
+                InvoiceLine.organization_id == Invoice.organization_id, InvoiceLine.invoice_id == Invoice.id
+            ),
+        )
         .join(Product, Product.id == InvoiceLine.product_id)
         .outerjoin(Meter, Meter.id == InvoiceLine.meter_id)
+        .outerjoin(
+            SubscriptionItem,
+            and_(
+                SubscriptionItem.organization_id == InvoiceLine.organization_id,
+                SubscriptionItem.id == InvoiceLine.item_id,
+            ),
+        )
+        .outerjoin(ProductPlan, ProductPlan.id == SubscriptionItem.plan_id)
+        .outerjoin(PlanPrice, PlanPrice.id == SubscriptionItem.price_id)
+        .where(Invoice.organization_id == organization_id, Invoice.id == invoice_id)
+        .order_by(InvoiceLine.position, InvoiceLine.id)
+    ).all()
+    siblings = [row[1] for row in found]
+    return [LineRows(*row, siblings) for row in found]
+
+
+def debit(session: Session, line: InvoiceLine, period: Period, net_minor: int) -> Debit | None:
+    """The line that charged this net amount for the product's period, before the credit `line`."""
+    row = session.execute(
+        select(Invoice.number, Invoice.id, InvoiceLine.position)
+        .join(
+            InvoiceLine,
+            and_(
+                InvoiceLine.organization_id == Invoice.organization_id, InvoiceLine.invoice_id == Invoice.id
+            ),
+        )
         .where(
-            Invoice.organization_id == organization_id,
-            Invoice.id == invoice_id,
-            InvoiceLine.invoice_id == invoice_id,
-            InvoiceLine.id == line_id,
+            InvoiceLine.organization_id == line.organization_id,
+            InvoiceLine.subscription_id == line.subscription_id,
+            InvoiceLine.product_id == line.product_id,
+            InvoiceLine.kind.in_(("recurring", "seats", "proration")),
+            InvoiceLine.period_start_at == period.start,
+            InvoiceLine.period_end_at == period.end,
+            InvoiceLine.amount_minor - InvoiceLine.discount_minor == net_minor,
+            InvoiceLine.id != line.id,
         )
+        .order_by(Invoice.created_at)
+        .limit(1)
     ).one_or_none()
-    if row is None:
-        return None
-    discountable = session.execute(
-        select(func.coalesce(func.sum(InvoiceLine.amount_minor), 0)).where(
-            InvoiceLine.organization_id == organization_id,
-            InvoiceLine.invoice_id == invoice_id,
-            InvoiceLine.discountable,
+    return None if row is None else Debit(*row)
+
+
+def credit_used(session: Session, invoice: Invoice) -> Sequence[CreditEntry]:
+    """The ledger's entries that the invoice made when it was finalized."""
+    return (
+        session.execute(
+            select(CreditEntry)
+            .where(
+                CreditEntry.organization_id == invoice.organization_id,
+                CreditEntry.invoice_id == invoice.id,
+                CreditEntry.key.in_((f"invoice:{invoice.id}", f"carried:{invoice.id}")),
+            )
+            .order_by(CreditEntry.id)
         )
-    ).scalar_one()
-    return LineRows(row[0], row[1], row[2], row[3], int(discountable))
+        .scalars()
+        .all()
+    )
+
+
+def invoices_numbered(session: Session, number: str) -> Sequence[tuple[UUID, UUID]]:
+    """(organization, invoice) of every invoice with this number; read as the auditor."""
+    rows = session.execute(
+        select(Invoice.organization_id, Invoice.id).where(Invoice.number == number).order_by(Invoice.id)
+    )
+    return [(row.organization_id, row.id) for row in rows]
 
 
 def cited_events(

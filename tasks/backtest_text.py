@@ -19,7 +19,7 @@ _COUNTED = (
     ("void", "billing periods with a voided invoice"),
     ("unpriced", "charges whose currency and interval the draft has no price for"),
     ("untaken", "late events and corrections that no invoice has taken yet"),
-    ("unexplained", "changes in mid-period from before lines named what they are computed from"),
+    ("unexplained", "credits and charges of changes that a person made at Stripe"),
 )
 
 

@@ -1,7 +1,5 @@
-"""Explanations: why an invoice line costs what it costs, down to its usage events, and again from them."""
+"""Explanations: why an invoice and its lines cost what they cost, down to the events, and again."""
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -9,31 +7,29 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from billing.errors import Conflict, InvalidTerms, InvalidUsage, NotFound
+from billing.errors import Conflict, NotFound
 from billing.exact import exact_number, exact_text
-from billing.groups import Match, read_match
-from billing.metering import Aggregation, UsageFact, aggregate, matches, parse_instant
-from billing.money import Money, format_money, round_half_away
-from billing.periods import Period
-from billing.proration import ProratedPart
-from billing.rating import ChargeTerms, rate
-from models import explaining, usage_corrections
+from billing.money import Money, format_money
+from billing.proration import Side
+from billing.rebuilding import gaps
+from models import explaining
 from models.database import Session
-from models.explaining import CitedEvent, LineRows
+from models.explaining import LineRows
+from models.invoices import Invoice
+from tasks import recomputing
 from tasks.context import Context
+from tasks.explain_events import page_of
 from tasks.explanation_text import explain_text
 
-__all__ = ["LineReference", "explain_line", "explain_text", "find_line"]
-
-_MOST_PER_PAGE = 1_000
-_METERED = ("usage", "adjustment")
-# How the parts that Postgres reduced each day to become the whole: a line may cite millions of events.
-_BY_PARTS = {
-    Aggregation.sum: Aggregation.sum,
-    Aggregation.count: Aggregation.sum,
-    Aggregation.max: Aggregation.max,
-    Aggregation.min: Aggregation.min,
-}
+__all__ = [
+    "LineReference",
+    "differs",
+    "explain_invoice",
+    "explain_line",
+    "explain_text",
+    "find_invoice",
+    "find_line",
+]
 
 
 class LineReference(NamedTuple):
@@ -62,6 +58,17 @@ def find_line(context: Context, reference: str) -> LineReference:
     return LineReference(line.organization_id, line.invoice_id, line.line_id)
 
 
+def find_invoice(context: Context, number: str) -> tuple[UUID, UUID]:
+    """(organization, invoice) of an invoice number. Raises: NotFound; Conflict when two have it."""
+    with context.auditor.system() as session:
+        found = explaining.invoices_numbered(session, number.strip())
+    if len(found) > 1:
+        raise Conflict(f"two organizations have an invoice {number}")
+    if not found:
+        raise NotFound(f"there is no invoice {number}")
+    return found[0]
+
+
 def explain_line(
     context: Context,
     organization_id: UUID,
@@ -74,20 +81,90 @@ def explain_line(
     """Everything that made the line's amount, JSON-safe: numbers as exact text, amounts in minor units.
 
     `events` holds one page of the usage events that the line cites and the cursor of the next;
-    `recomputed` is the amount computed again from all of them under the line's own terms (on the
-    first page only: `page` None).
+    `recomputed` is amount, discount and tax computed again, from all events under the line's own terms
+    (on the first page only: `page` None).
     Raises: NotFound, also for a line of another organization or invoice; InvalidTerms for a bad cursor.
     """
-    after = None if page is None else _cursor_read(page)
     with context.tenant(organization_id) as unit:
         rows = explaining.line_rows(unit.session, organization_id, invoice_id, line_id)
         if rows is None:
             raise NotFound("no such invoice line")
-        return {
-            **_account(rows),
-            "events": _events(unit.session, rows, after, min(max(page_size, 1), _MOST_PER_PAGE)),
-            "recomputed": _recomputed(unit.session, rows) if page is None else None,
-        }
+        return _explained(unit.session, rows, page, page_size)
+
+
+def explain_invoice(
+    context: Context, organization_id: UUID, invoice_id: UUID, *, page_size: int = 5
+) -> dict[str, Any]:
+    """Every line explained, then the sums: how the lines make the total, computed again. JSON-safe.
+
+    `agrees` only if every line that is ours and every sum does. Raises: NotFound.
+    """
+    with context.tenant(organization_id) as unit:
+        invoice = unit.session.get(Invoice, (organization_id, invoice_id))
+        if invoice is None:
+            raise NotFound("no such invoice")
+        found = explaining.invoice_lines(unit.session, organization_id, invoice_id)
+        lines = [_explained(unit.session, rows, None, page_size) for rows in found]
+        sums = _sums(unit.session, invoice, found)
+    agrees = sums["agrees"] and not any(differs(line["recomputed"]) for line in lines)
+    return {"invoice": _invoice_record(invoice), "lines": lines, "sums": sums, "agrees": agrees}
+
+
+def differs(recomputed: Mapping[str, Any]) -> bool:
+    """Whether a line that can be computed again came to something else."""
+    return recomputed["recomputed_minor"] is not None and not recomputed["agrees"]
+
+
+def _explained(session: Session, rows: LineRows, page: str | None, page_size: int) -> dict[str, Any]:
+    return {
+        **_account(rows),
+        "proration": _proration(session, rows),
+        "events": page_of(session, rows, page, page_size),
+        "recomputed": recomputing.recomputed(session, rows) if page is None else None,
+    }
+
+
+def _sums(session: Session, invoice: Invoice, found: Sequence[LineRows]) -> dict[str, Any]:
+    """The invoice's figures, made anew of its lines, and what it used of the credit balance."""
+    used = explaining.credit_used(session, invoice)
+    wrong = []
+    if found:
+        lines = [rows.line for rows in found]
+        built = recomputing.built_again(found[0])
+        wrong = [
+            f"{name} is {format_money(Money(gap, invoice.currency))} more"
+            for name, gap in gaps(built, recomputing.stored(invoice, lines)).items()
+        ]
+    spent = -sum(entry.amount_minor for entry in used)
+    if invoice.finalized_at is not None and spent != invoice.credit_minor:
+        gap = format_money(Money(spent - invoice.credit_minor, invoice.currency))
+        wrong.append(f"the credit that the ledger says was used is {gap} more")
+    return {
+        "lines": len(found),
+        "subtotal_minor": invoice.subtotal_minor,
+        "discount_minor": invoice.discount_minor,
+        "tax_minor": invoice.tax_minor,
+        "tax_inclusive": invoice.tax_inclusive,
+        "contained_tax_minor": sum(rows.line.tax_minor for rows in found) if invoice.tax_inclusive else 0,
+        "credit_minor": invoice.credit_minor,
+        "credit": [{"amount_minor": entry.amount_minor, "reason": entry.reason} for entry in used],
+        "total_minor": invoice.total_minor,
+        "agrees": not wrong,
+        "difference": f"computed again, {', '.join(wrong)}" if wrong else None,
+    }
+
+
+def _invoice_record(invoice: Invoice) -> dict[str, Any]:
+    return {
+        "id": str(invoice.id),
+        "organization": str(invoice.organization_id),
+        "number": invoice.number,
+        "kind": invoice.kind,
+        "status": invoice.status,
+        "currency": invoice.currency,
+        "total_minor": invoice.total_minor,
+        "period": _period_record(invoice.period_start_at, invoice.period_end_at),
+    }
 
 
 def _account(rows: LineRows) -> dict[str, Any]:
@@ -95,15 +172,7 @@ def _account(rows: LineRows) -> dict[str, Any]:
     line, invoice, told = rows.line, rows.invoice, rows.line.explanation
     rating: Mapping[str, Any] = told.get("rating") or {}
     return {
-        "invoice": {
-            "id": str(invoice.id),
-            "number": invoice.number,
-            "kind": invoice.kind,
-            "status": invoice.status,
-            "currency": invoice.currency,
-            "total_minor": invoice.total_minor,
-            "period": _period_record(invoice.period_start_at, invoice.period_end_at),
-        },
+        "invoice": _invoice_record(invoice),
         "line": {
             "id": str(line.id),
             "position": line.position,
@@ -116,16 +185,45 @@ def _account(rows: LineRows) -> dict[str, Any]:
             "period": _period_record(line.period_start_at, line.period_end_at),
         },
         "product": {"code": rows.product.code, "name": rows.product.name},
-        "price": {**(told.get("plan") or {}), "terms": told.get("terms"), "interval": told.get("interval")},
+        "price": _price(rows),
         "quantity": _quantity(rows, rating),
         "trial": bool(told.get("trial")),
         "steps": rating.get("steps") or [],
         "rounding": _rounding(rows, rating),
-        "proration": told.get("proration"),
         "discount": _discount(rows),
         "tax": _tax(rows),
         "cause": told.get("adjusts"),
     }
+
+
+def _price(rows: LineRows) -> dict[str, Any]:
+    """The plan version that priced the line, since when it was sold, and since when it was held."""
+    told, plan, item = rows.line.explanation, rows.plan, rows.item
+    return {
+        **(told.get("plan") or {}),
+        "terms": told.get("terms"),
+        "interval": told.get("interval"),
+        "sold_since": None if plan is None else _instant(plan.created_at),
+        "held_since": None if item is None else _instant(item.started_at),
+        "share": told.get("share"),
+    }
+
+
+def _proration(session: Session, rows: LineRows) -> Mapping[str, Any] | None:
+    """What a change's line is computed from; a credit also names the line that charged it."""
+    record: Mapping[str, Any] | None = rows.line.explanation.get("proration")
+    part = recomputing.prorated(rows)
+    if record is None or part is None or part.side is not Side.unused:
+        return record
+    debit = explaining.debit(session, rows.line, part.period, part.base.minor)
+    charged_by = None
+    if debit is not None:
+        charged_by = {
+            "invoice": debit.invoice_number,
+            "invoice_id": str(debit.invoice_id),
+            "position": debit.position,
+        }
+    return {**record, "charged_by": charged_by}
 
 
 def _quantity(rows: LineRows, rating: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +246,9 @@ def _rounding(rows: LineRows, rating: Mapping[str, Any]) -> dict[str, Any]:
     exact = rating.get("exact")
     if exact is None and rows.line.unit_price is not None:
         exact = exact_text(Fraction(rows.line.unit_price) * Fraction(rows.line.quantity))
-    rounded = None if exact is None else round_half_away(exact_number(exact))
+    elif exact is None and (part := recomputing.prorated(rows)) is not None:
+        exact = exact_text(part.exact)
+    rounded = None if exact is None else Money.rounded(exact_number(exact), rows.line.currency).minor
     return {"rule": "half away from zero, once per line", "exact": exact, "rounded_minor": rounded}
 
 
@@ -156,7 +256,7 @@ def _discount(rows: LineRows) -> dict[str, Any]:
     return {
         "amount_minor": rows.line.discount_minor,
         "of_invoice_minor": rows.invoice.discount_minor,
-        "split_over_minor": rows.discountable_minor,
+        "split_over_minor": sum(line.amount_minor for line in rows.siblings if line.discountable),
         "rule": "one after the other: a percentage of what the line still costs, rounded half away from "
         "zero; an amount split over the lines that it covers by what they still cost, largest remainder",
         "parts": rows.line.explanation.get("discounts", []),
@@ -173,136 +273,6 @@ def _tax(rows: LineRows) -> dict[str, Any]:
         "base_minor": rows.line.amount_minor - rows.line.discount_minor,
         "amount_minor": rows.line.tax_minor,
     }
-
-
-def _events(
-    session: Session, rows: LineRows, after: tuple[datetime, str] | None, page_size: int
-) -> dict[str, Any]:
-    if rows.line.meter_id is None:
-        return {"items": [], "next": None, "total": 0}
-    # One more than asked for tells whether there is a next page.
-    found = explaining.cited_events(session, rows.line, after, page_size + 1)
-    shown = found[:page_size]
-    filters = read_match(rows.line.explanation.get("filters") or {}, field="filters")
-    corrections = _corrections(session, rows, shown)
-    return {
-        "items": [
-            _event_record(event, filters, corrections.get((event.product_id, event.event_id), []))
-            for event in shown
-        ],
-        "next": _cursor(shown[-1]) if len(found) > page_size else None,
-        "total": explaining.count_events(session, rows.line),
-    }
-
-
-def _corrections(
-    session: Session, rows: LineRows, events: Sequence[CitedEvent]
-) -> dict[tuple[UUID, str], list[dict[str, Any]]]:
-    """Every correction of these events, the oldest first; `counted_here` by this line or one it adjusts."""
-    heard = {rows.line.id, *(UUID(each) for each in _adjusts(rows).get("line_ids", ()))}
-    found: dict[tuple[UUID, str], list[dict[str, Any]]] = {}
-    for product_id in {event.product_id for event in events}:
-        ids = [event.event_id for event in events if event.product_id == product_id]
-        standing = usage_corrections.of_events(session, rows.line.organization_id, product_id, ids)
-        for each in standing:
-            found.setdefault((product_id, each.event_id), []).append(
-                {
-                    "id": str(each.id),
-                    "kind": each.kind,
-                    "quantity": None if each.quantity is None else _exact(each.quantity),
-                    "reason": each.reason,
-                    "who": each.who,
-                    "received_at": _instant(each.received_at),
-                    "line_id": None if each.invoice_line_id is None else str(each.invoice_line_id),
-                    "counted_here": each.invoice_line_id in heard,
-                }
-            )
-    return found
-
-
-def _adjusts(rows: LineRows) -> Mapping[str, Any]:
-    adjusts: Mapping[str, Any] = rows.line.explanation.get("adjusts") or {}
-    return adjusts
-
-
-def _event_record(event: CitedEvent, filters: Match, corrections: list[dict[str, Any]]) -> dict[str, Any]:
-    """The event as it came, and its corrections; `counts` says whether the line counts it."""
-    heard = [each for each in corrections if each["counted_here"]]
-    void = bool(heard) and heard[-1]["kind"] == "void"
-    return {
-        "event_id": event.event_id,
-        "occurred_at": _instant(event.occurred_at),
-        "quantity": _exact(event.quantity),
-        "properties": event.properties or {},
-        "counts": matches(event.properties or {}, filters) and not void,
-        "batch_id": str(event.batch_id),
-        "corrections": corrections,
-    }
-
-
-def _recomputed(session: Session, rows: LineRows) -> dict[str, Any]:
-    """The amount once more: from the events and the stored terms, or from quantity and unit price."""
-    again = _again(session, rows)
-    if again is None:
-        return {
-            "recomputed_minor": None,
-            "agrees": False,
-            "difference": f"a {rows.line.kind} line that is Stripe's cannot be computed again",
-        }
-    gap = again - Money(rows.line.amount_minor, rows.line.currency)
-    return {
-        "recomputed_minor": again.minor,
-        "agrees": not gap.minor,
-        "difference": f"computed again, the line is {format_money(gap)} more" if gap.minor else None,
-    }
-
-
-def _again(session: Session, rows: LineRows) -> Money | None:
-    line = rows.line
-    if line.kind in _METERED:
-        return _metered_again(session, rows)
-    if line.kind == "proration":
-        part = ProratedPart.from_record(line.explanation.get("proration") or {})
-        return part.amount if part else None
-    if line.unit_price is None:
-        return None
-    return Money(round_half_away(Fraction(line.unit_price) * Fraction(line.quantity)), line.currency)
-
-
-def _metered_again(session: Session, rows: LineRows) -> Money:
-    """Rate the events again; an adjustment is the whole period less what its earlier lines charged."""
-    line = rows.line
-    adjusts = _adjusts(rows)
-    line_ids = [line.id, *(UUID(each) for each in adjusts.get("line_ids", ()))]
-    quantity = _quantity_again(session, rows, line_ids)
-    charge = rate(quantity, ChargeTerms.from_record(line.explanation["terms"])).amount
-    return charge - Money(int(adjusts.get("billed_minor", 0)), line.currency)
-
-
-def _quantity_again(session: Session, rows: LineRows, line_ids: Sequence[UUID]) -> Fraction:
-    line, meter = rows.line, rows.meter
-    assert meter is not None, "a usage line has a meter"
-    aggregation = Aggregation(line.explanation["aggregation"])
-    period = Period(line.period_start_at, line.period_end_at)
-    if aggregation in _BY_PARTS:
-        days = explaining.daily_facts(session, line, line_ids, aggregation.value)
-        return aggregate(_BY_PARTS[aggregation], (UsageFact(Fraction(part), at) for part, at in days), period)
-    cited = explaining.rated_facts(session, line, line_ids, meter.unique_property)
-    facts = (UsageFact(Fraction(quantity), at, event_id, value) for quantity, at, event_id, value in cited)
-    return aggregate(aggregation, facts, period)
-
-
-def _cursor(event: CitedEvent) -> str:
-    place = json.dumps([_instant(event.occurred_at), event.event_id])
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _cursor_read(page: str) -> tuple[datetime, str]:
-    try:
-        at, event_id = json.loads(base64.urlsafe_b64decode(page + "=" * (-len(page) % 4)))
-        return parse_instant(at), str(event_id)
-    except (ValueError, TypeError, InvalidUsage) as error:
-        raise InvalidTerms("is not a cursor of this list", field="page") from error
 
 
 def _period_record(start_at: datetime, end_at: datetime) -> dict[str, str]:

@@ -8,7 +8,7 @@ from billing.metering import FieldError
 from models import reading
 from models.invoices import Invoice, InvoiceLine, Payment
 from tasks.documents import invoice_pdf
-from tasks.explain import explain_line
+from tasks.explain import explain_invoice, explain_line
 from web import shapes
 from web.calls import ORGANIZATION, Answer, Call, Route
 from web.problems import InvalidFields
@@ -50,6 +50,10 @@ def explain(call: Call) -> Answer:
     organization_id, invoice_id = call.organization_of("invoice")
     line_id = call.path_id("line", "no such invoice line")
     return Answer(explain_line(call.context, organization_id, invoice_id, line_id, call.query.get("page")))
+
+
+def explain_whole(call: Call) -> Answer:
+    return Answer(explain_invoice(call.context, *call.organization_of("invoice")))
 
 
 def _subscription(call: Call) -> UUID | None:
@@ -160,10 +164,20 @@ ROUTES = (
     ),
     Route(
         method="GET",
+        path=_ALL + "<id>/explain/",
+        view=explain_whole,
+        access=ORGANIZATION,
+        summary="Why an invoice is what it is: each line with its first events, and the sums, computed anew",
+        tag="Invoices",
+        answer=dict[str, Any],
+        refusals=(404,),
+    ),
+    Route(
+        method="GET",
         path=_ALL + "<id>/lines/<line>/explain/",
         view=explain,
         access=ORGANIZATION,
-        summary="Why a line is what it is: price version, tiers, rounding, and its events page by page",
+        summary="Why a line is what it is: price, tiers, proration, discount, tax; its events page by page",
         tag="Invoices",
         answer=dict[str, Any],
         query={"page": "`next` of the page of events before"},

@@ -71,7 +71,12 @@ def catalog(session: Session, *, aggregation: str = "sum", terms: ChargeTerms = 
     session.add_all([product, tier])
     session.flush()
     plan = ProductPlan(
-        product_id=product.id, tier_id=tier.id, code="flow-pro", name="Professional", base_charge="flat"
+        product_id=product.id,
+        tier_id=tier.id,
+        code="flow-pro",
+        name="Professional",
+        base_charge="flat",
+        created_at=datetime(2025, 12, 1, tzinfo=UTC),
     )
     meter = Meter(
         product_id=product.id,

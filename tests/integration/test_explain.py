@@ -17,7 +17,15 @@ from models.base import new_id
 from models.invoices import Invoice, InvoiceLine
 from models.usage import UsageRecord
 from tasks.context import Context
-from tasks.explain import LineReference, explain_line, explain_text, find_line
+from tasks.explain import (
+    LineReference,
+    explain_invoice,
+    explain_line,
+    explain_text,
+    find_invoice,
+    find_line,
+)
+from tasks.explanation_text import sums_text
 from tests.integration.factories import (
     GRADUATED,
     Quarter,
@@ -53,6 +61,7 @@ JANUARY = """\
 ACME-000001, line 2: Flow usage  $1.60
   period    2026-01-01 to 2026-02-01 (UTC)
   price     flow-pro, version 1, graduated
+            version sold since 2025-12-01, held since 2026-01-01
   quantity  125 run: sum of 3 events
             included                 10 x USD 0 = USD 0
             above 10 to 100          90 x USD 0.015 = USD 1.35
@@ -64,12 +73,17 @@ ACME-000001, line 2: Flow usage  $1.60
             2026-01-31T12:00:00Z        15  e3"""
 
 
+def agreeing(minor: int) -> dict[str, Any]:
+    zeros = {"discount_minor": 0, "tax_minor": 0}
+    return {"recomputed_minor": minor, **zeros, "agrees": True, "difference": None}
+
+
 def test_usage_is_explained_tier_by_tier(context: Context, quarter: Quarter) -> None:
     found = explain_line(context, *find_line(context, "ACME-000001/2"))
 
     assert explain_text(found) == JANUARY
     assert json.loads(json.dumps(found)) == found, "an explanation is JSON as it is"
-    assert found["recomputed"] == {"recomputed_minor": 160, "agrees": True, "difference": None}
+    assert found["recomputed"] == agreeing(160)
     first = found["events"]["items"][0]
     assert first == {
         "event_id": "e1",
@@ -89,6 +103,7 @@ def test_a_recurring_line_is_quantity_times_price(context: Context, quarter: Qua
         "ACME-000001, line 1: Flow recurring  $49.00\n"
         "  period    2026-02-01 to 2026-03-01 (UTC)\n"
         "  price     flow-pro, version 1, USD 49 each period\n"
+        "            version sold since 2025-12-01, held since 2026-01-01\n"
         "  quantity  1\n"
         "  rounding  USD 49 becomes $49.00, half away from zero, once per line\n"
         "  again     computed anew from quantity and price: $49.00, the same"
@@ -158,7 +173,7 @@ def test_late_usage_explains_its_adjustment(
 
     found = explain_line(context, *adjustment)
 
-    assert found["recomputed"] == {"recomputed_minor": 5, "agrees": True, "difference": None}
+    assert found["recomputed"] == agreeing(5)
     assert [event["event_id"] for event in found["events"]["items"]] == ["late"]
     text = explain_text(found)
     assert "  cause     1 events came after their period was invoiced:\n" in text
@@ -166,21 +181,115 @@ def test_late_usage_explains_its_adjustment(
     assert "            less $1.60 that 1 earlier line charged for it\n" in text
 
 
-def test_discount_and_tax_are_named(context: Context, quarter: Quarter, database: TestDatabase) -> None:
+def discounted(database: TestDatabase) -> None:
+    """ACME-000001 as it would be with 4.00 off, then 10 %, and 15 % of tax on what is left."""
+    # 49.00 - 4.00 = 45.00, less 10 % = 40.50; 15 % of that is 6.075, of 1.60 of usage 0.24
+    parts = [
+        {"code": "bundle starter", "percent_off": None, "amount_off_minor": 400, "amount_minor": 400},
+        {"code": "tenth", "percent_off": "10", "amount_off_minor": None, "amount_minor": 450},
+    ]
     database.break_by(
-        "UPDATE tenant.invoices SET discount_minor = 900, tax_minor = 600, total_minor = total_minor - 300, "
-        "paid_minor = paid_minor - 300, tax_name = 'VAT', tax_percentage = 15 "
-        "WHERE number = 'ACME-000001'"
+        "UPDATE tenant.invoices SET discount_minor = 850, tax_minor = 632, total_minor = 5060 - 850 + 632, "
+        "paid_minor = 5060 - 850 + 632, tax_name = 'VAT', tax_percentage = 15 WHERE number = 'ACME-000001'"
     )
     database.break_by(
-        "UPDATE tenant.invoice_lines SET discount_minor = 900, tax_minor = 600 "
-        "WHERE key = 'recurring:2026-02-01'"
+        "UPDATE tenant.invoice_lines SET discount_minor = 850, tax_minor = 608, "
+        "explanation = explanation || jsonb_build_object('discounts', CAST(:parts AS jsonb)) "
+        "WHERE key = 'recurring:2026-02-01'",
+        parts=json.dumps(parts),
+    )
+    database.break_by("UPDATE tenant.invoice_lines SET tax_minor = 24 WHERE key = 'usage:2026-01-01'")
+
+
+def test_discount_and_tax_are_told_step_by_step_and_computed_again(
+    context: Context, quarter: Quarter, database: TestDatabase
+) -> None:
+    discounted(database)
+
+    found = explain_line(context, *find_line(context, "ACME-000001/1"))
+    text = explain_text(found)
+
+    assert "  discount  $8.50 of the invoice's $8.50, one discount after the other:\n" in text
+    assert (
+        "            bundle starter: $4.00 of $4.00, split by what lines still cost ($49.00 here)\n"
+        "            tenth: 10 % of $45.00 = $4.50\n"
+        "  tax       VAT 15 %: $6.08 on $40.50\n"
+        "  again     computed anew from quantity and price: $49.00 with discount $8.50 and tax $6.08, "
+        "the same"
+    ) in text
+    assert found["recomputed"]["agrees"]
+
+
+SUMS = """\
+ACME-000001, cycle invoice, paid: $48.42
+  subtotal          $50.60  the sum of 2 lines
+  discount          -$8.50  the sum of the lines' discounts
+  tax                $6.32  the sum of the lines' taxes
+  credit             $0.00  of the balance
+  total             $48.42
+  again     every line and every sum computed anew: the same to the cent"""
+
+
+def test_an_invoice_is_explained_line_by_line_and_by_its_sums(
+    context: Context, quarter: Quarter, database: TestDatabase
+) -> None:
+    discounted(database)
+
+    found = explain_invoice(context, *find_invoice(context, "ACME-000001"))
+
+    assert [line["line"]["position"] for line in found["lines"]] == [1, 2]
+    assert sums_text(found) == SUMS
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("broken", "difference"),
+    [
+        ("invoice_lines SET discount_minor = 851 WHERE discount_minor > 0", "its discount is -$0.01 more"),
+        ("invoice_lines SET tax_minor = 607 WHERE discount_minor > 0", "its tax is $0.01 more"),
+        ("invoice_lines SET amount_minor = 4901 WHERE kind = 'recurring'", "the line is -$0.01 more"),
+        (
+            "invoice_lines SET unit_price = 4800, amount_minor = 4800 WHERE kind = 'recurring'",
+            "the price list says $49.00",
+        ),
+    ],
+)
+def test_whatever_does_not_compute_again_is_said(
+    context: Context, quarter: Quarter, database: TestDatabase, broken: str, difference: str
+) -> None:
+    discounted(database)
+    database.break_by(f"UPDATE tenant.{broken}")
+
+    found = explain_invoice(context, *find_invoice(context, "ACME-000001"))
+
+    assert not found["agrees"]
+    assert difference in str(found["lines"][0]["recomputed"]["difference"])
+    assert "  again     DIFFERS: " in explain_text(found["lines"][0])
+    assert "  again     DIFFERS: " in sums_text(found)
+
+
+@pytest.mark.parametrize("figure", ["subtotal", "discount", "tax", "credit"])
+def test_a_sum_that_is_not_that_of_the_lines_is_said(
+    context: Context, quarter: Quarter, database: TestDatabase, figure: str
+) -> None:
+    sign = 1 if figure in ("subtotal", "tax") else -1
+    database.break_by(
+        f"UPDATE tenant.invoices SET {figure}_minor = {figure}_minor + 1, "
+        f"total_minor = total_minor + {sign}, paid_minor = 0 WHERE number = 'ACME-000002'"
     )
 
-    text = explain_text(explain_line(context, *find_line(context, "ACME-000001/1")))
+    found = explain_invoice(context, *find_invoice(context, "ACME-000002"))
 
-    assert "  discount  $9.00 of $9.00, one after the other" in text
-    assert "  tax       VAT 15 %: $6.00 on $40.00" in text
+    assert all(line["recomputed"]["agrees"] for line in found["lines"])
+    assert figure in found["sums"]["difference"]
+    assert not found["agrees"]
+
+
+def test_an_invoice_that_is_not_there_is_not_found(context: Context, quarter: Quarter) -> None:
+    with pytest.raises(NotFound):
+        find_invoice(context, "ACME-000009")
+    with pytest.raises(NotFound):
+        explain_invoice(context, quarter.organization_id, uuid4())
 
 
 def test_another_organizations_line_is_not_found(
@@ -220,7 +329,7 @@ def test_every_aggregation_computes_again(
     found = explain_line(context, *find_line(context, "ACME-000001/2"))
 
     assert Fraction(found["quantity"]["value"]) == quantity
-    assert found["recomputed"] == {"recomputed_minor": minor, "agrees": True, "difference": None}
+    assert found["recomputed"] == agreeing(minor)
 
 
 def _late_january(session: Session, quarter: Quarter, *, quantity: int) -> LineReference:

@@ -371,6 +371,13 @@ def test_a_line_is_explained(world: WebWorld) -> None:
     assert explained["recomputed"]["agrees"] is True
 
 
+def test_an_invoice_is_explained_whole(world: WebWorld) -> None:
+    invoice = _get(world, "/api/billing/invoices/", "acme")["items"][-1]["id"]
+    explained = _get(world, f"/api/billing/invoices/{invoice}/explain/", "acme")
+    assert explained["agrees"] is True
+    assert explained["sums"]["lines"] == len(explained["lines"]) == 2
+
+
 def test_access_is_told_to_the_product(world: WebWorld) -> None:
     answer = world.call("GET", "/api/billing/access/acme/flow/", "product")
     assert answer.get_json()["access"] == "full"

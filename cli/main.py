@@ -23,6 +23,7 @@ _COMMANDS = {
     "tax": ("tax", "Tax rates: list, add, retire, assign to organizations."),
     "credit": ("credit", "An organization's credit: show the ledger, grant."),
     "backtest": ("backtest", "Rate past usage anew under draft plans: who would pay more."),
+    "preview": ("preview", "The coming invoice of a subscription, as things stand or after a change."),
     "explain": ("explain", "Explain an invoice, or one of its lines down to the events."),
     "reconcile": ("reconcile", "Compare every row with Stripe's objects, both ways."),
     "invariants": ("invariants", "Check the billing invariants in the database."),

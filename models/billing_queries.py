@@ -136,6 +136,22 @@ def invoice_for_period(
     ).scalar_one_or_none()
 
 
+def waiting_draft(session: Session, subscription: ProductSubscription) -> Invoice | None:
+    """The subscription's first draft that waits to be rated; those that a person has to look at do not."""
+    return session.execute(
+        select(Invoice)
+        .where(
+            Invoice.organization_id == subscription.organization_id,
+            Invoice.subscription_id == subscription.id,
+            Invoice.status == "draft",
+            Invoice.rated_at.is_(None),
+            Invoice.parked_at.is_(None),
+        )
+        .order_by(Invoice.period_end_at, Invoice.created_at)
+        .limit(1)
+    ).scalar_one_or_none()
+
+
 def open_invoices(session: Session, organization_id: UUID) -> Sequence[Invoice]:
     return (
         session.execute(

@@ -158,6 +158,15 @@ def use(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> str | None:
     return None
 
 
+def rehearse(unit: TenantUnit, invoice: Invoice) -> None:
+    """Let a rehearsed invoice use the balance as it stands now: what `use` would make of it."""
+    payable = Money(invoice.total_minor + invoice.credit_minor, invoice.currency)
+    there = Money(sale_terms.balance(unit.session, unit.organization.id, invoice.currency), invoice.currency)
+    used = balance.used(there, payable)
+    invoice.credit_minor, invoice.total_minor = used.minor, payable.minor - used.minor
+    unit.session.flush()
+
+
 def _reason(used: Money, payable: Money) -> str:
     if used.minor > 0:
         return "used by an invoice"

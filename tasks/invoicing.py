@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
+from billing.errors import Conflict
 from billing.invoicing import InvoiceDraft, build_invoice
 from billing.keys import stripe_key
 from billing.money import Money, format_money
@@ -39,6 +40,7 @@ from tasks.stripe_calls import call
 
 # Stripe's own lines carry these charges on a cycle draft; everything else we add.
 _STRIPES_OWN = ("recurring", "seats", "proration")
+_WITHOUT_INVOICES = ("incomplete", "incomplete_expired", "paused", "cancelled")
 _ANOTHER_RHYTHM = "at Stripe a person gave the subscription another rhythm: no period ends there"
 
 
@@ -232,11 +234,25 @@ def recurring_draft(
     return build_invoice([line.draft for line in rated], currency, given, None, Money.zero(currency))
 
 
-def rehearsed(unit: TenantUnit, subscription: ProductSubscription) -> Invoice:
-    """The coming cycle invoice as things stand. Only inside a rehearsal: it takes usage and charges."""
+def rehearsed(unit: TenantUnit, subscription: ProductSubscription, waiting: Invoice | None = None) -> Invoice:
+    """The coming invoice as things stand. Only inside a rehearsal: it takes usage and charges.
+
+    It is the draft `waiting` for its window to close, else that of the running period: the cycle's, or
+    the final one of a subscription that ends. Raises: Conflict where none will come.
+    """
     period = Period(subscription.current_period_start_at, subscription.current_period_end_at)
-    invoice = invoice_rows.draft(unit, subscription, "cycle", period)
+    kind = "final" if subscription.cancel_at_period_end else "cycle"
+    if waiting is None and (subscription.ended_at is not None or subscription.status in _WITHOUT_INVOICES):
+        raise Conflict(f"a subscription that is {subscription.status} has no coming invoice")
+    if (
+        waiting is None
+        and kind == "final"
+        and not (_is_metered(unit, subscription) or _is_changed(unit, subscription))
+    ):
+        raise Conflict("the subscription ends and will have no further invoice")
+    invoice = waiting or invoice_rows.draft(unit, subscription, kind, period)
     _rate(unit, invoice, None)
+    balance.rehearse(unit, invoice)
     return invoice
 
 

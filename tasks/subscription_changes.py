@@ -15,8 +15,7 @@ from billing.periods import Period
 from billing.proration import ProratedPart, Side
 from gateway import requests, translate
 from gateway.errors import Refused
-from models import change_queries, reading, sale_queries
-from models.reading import InvoiceDetail
+from models import change_queries, sale_queries
 from models.subscriptions import PendingCharge, ProductSubscription, SubscriptionChange, SubscriptionItem
 from models.work import ClaimedJob
 from tasks import invoicing, rating, subscriptions
@@ -61,26 +60,12 @@ def change(
         return subscriptions.find(unit, subscription_id)
 
 
-def preview(
-    context: Context, organization_id: UUID, subscription_id: UUID, terms: ChangeTerms | None
-) -> InvoiceDetail:
-    """The coming invoice, after a change or as things stand: made by the same code, and nothing is written.
-
-    Raises: as `change`; Conflict for a subscription that will have no further invoice.
-    """
-    with context.rehearsal(organization_id) as unit:
-        subscription = subscriptions.find(unit, subscription_id)
-        if terms is not None:
-            wanted = _wanted(unit, subscription, terms)
-            unit.session.add(wanted)
-            unit.session.flush()
-            _apply(unit, subscription, wanted)
-        if subscription.ended_at is not None or subscription.cancel_at_period_end:
-            raise Conflict("the subscription ends and will have no further cycle invoice")
-        made = invoicing.rehearsed(unit, subscription)
-        found = reading.invoice(unit.session, organization_id, made.id)
-        assert found is not None
-        return found
+def rehearse(unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerms) -> None:
+    """Our rows after a change that Stripe is not told of. Only inside a rehearsal. Raises: as `change`."""
+    wanted = _wanted(unit, subscription, terms)
+    unit.session.add(wanted)
+    unit.session.flush()
+    _apply(unit, subscription, wanted)
 
 
 def _wanted(unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerms) -> SubscriptionChange:

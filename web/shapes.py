@@ -320,13 +320,17 @@ class InvoiceDetail(Invoice, kw_only=True):
 
 
 class InvoicePreview(Struct, kw_only=True):
-    """The coming invoice as it would be; nothing of it is written."""
+    """The coming invoice as it would be; nothing of it is written. `kind` is cycle, final or adjustment."""
 
     subscription: UUID
+    kind: str
     currency: str
     subtotal_minor: int
     discount_minor: int
     tax_minor: int
+    tax_name: str | None
+    tax_percentage: str | None
+    tax_inclusive: bool
     credit_minor: int
     total_minor: int
     period_start_at: datetime

@@ -6,8 +6,8 @@ from msgspec import UNSET, UnsetType
 
 from billing.errors import InvalidTerms, NotFound
 from models import reading
-from models.reading import SubscriptionListing
-from tasks import adjusting, pausing, subscription_changes, subscriptions
+from models.reading import InvoiceDetail, SubscriptionListing
+from tasks import adjusting, pausing, previews, subscription_changes, subscriptions
 from web import bodies, shapes, usage_shapes
 from web.calls import ADMIN, ORGANIZATION, Answer, Call, Route
 from web.invoices import line as invoice_line
@@ -61,21 +61,31 @@ def preview(call: Call) -> Answer:
     organization_id, subscription_id = call.organization_of("subscription")
     body: bodies.Preview = call.body
     terms = None if body == bodies.Preview() else _change_terms(body)
-    found = subscription_changes.preview(call.context, organization_id, subscription_id, terms)
+    return Answer(_coming(previews.preview(call.context, organization_id, subscription_id, terms)))
+
+
+def upcoming(call: Call) -> Answer:
+    organization_id, subscription_id = call.organization_of("subscription")
+    return Answer(_coming(previews.preview(call.context, organization_id, subscription_id)))
+
+
+def _coming(found: InvoiceDetail) -> shapes.InvoicePreview:
     row = found.invoice
-    return Answer(
-        shapes.InvoicePreview(
-            subscription=row.subscription_id,
-            currency=row.currency,
-            subtotal_minor=row.subtotal_minor,
-            discount_minor=row.discount_minor,
-            tax_minor=row.tax_minor,
-            credit_minor=row.credit_minor,
-            total_minor=row.total_minor,
-            period_start_at=row.period_start_at,
-            period_end_at=row.period_end_at,
-            lines=[invoice_line(*parts) for parts in found.lines],
-        )
+    return shapes.InvoicePreview(
+        subscription=row.subscription_id,
+        kind=row.kind,
+        currency=row.currency,
+        subtotal_minor=row.subtotal_minor,
+        discount_minor=row.discount_minor,
+        tax_minor=row.tax_minor,
+        tax_name=row.tax_name,
+        tax_percentage=None if row.tax_percentage is None else shapes.plain(row.tax_percentage),
+        tax_inclusive=row.tax_inclusive,
+        credit_minor=row.credit_minor,
+        total_minor=row.total_minor,
+        period_start_at=row.period_start_at,
+        period_end_at=row.period_end_at,
+        lines=[invoice_line(*parts) for parts in found.lines],
     )
 
 
@@ -216,6 +226,16 @@ ROUTES = (
         tag="Subscriptions",
         body=bodies.SubscriptionChange,
         answer=shapes.Subscription,
+        refusals=(404, 409),
+    ),
+    Route(
+        method="GET",
+        path=_ALL + "<id>/upcoming/",
+        view=upcoming,
+        access=ORGANIZATION,
+        summary="The coming invoice as things stand: usage so far, changes, discounts, tax, credit",
+        tag="Subscriptions",
+        answer=shapes.InvoicePreview,
         refusals=(404, 409),
     ),
     Route(

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, mapped_column
@@ -98,6 +98,7 @@ class UsageBatch(Base):
             postgresql_using="brin",
             postgresql_with={"autosummarize": "on"},
         ),
+        Index("ix_usage_inbox_unrolled", "id", postgresql_where=text("rolled_up_at IS NULL")),
         {"schema": OPS},
     )
     id: Mapped[Id]
@@ -116,6 +117,17 @@ class UsageBatch(Base):
     last_error: Mapped[str | None]
     handled_at: Mapped[datetime | None]
     duplicates: Mapped[int] = mapped_column(default=0)
+    # Since then its records are in rollups (`models/usage_rollups.py`).
+    rolled_up_at: Mapped[datetime | None]
+
+
+class RollupNumber(Base):
+    """One row: the number that was last given to rollups (`models/usage_rollups.py`)."""
+
+    __tablename__ = "rollup_numbers"
+    __table_args__ = (CheckConstraint("id", "single"), {"schema": OPS})
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    number: Mapped[int] = mapped_column(BigInteger)
 
 
 class UsageDay(Base):

@@ -10,6 +10,7 @@ from typing import Any
 SECONDS_BETWEEN = {
     "jobs.sweep": 15,
     "usage.drain": 30,
+    "rollups.write": 20,
     "webhooks.drain": 30,
     "clocks.sweep": 15,
     "jobs.heartbeat": 60,

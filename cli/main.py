@@ -28,7 +28,7 @@ _COMMANDS = {
     "reconcile": ("reconcile", "Compare every row with Stripe's objects, both ways."),
     "invariants": ("invariants", "Check the billing invariants in the database."),
     "jobs": ("jobs", "Jobs that gave up: list them, drive them again."),
-    "invoices": ("invoices", "Invoices: write them as PDF files; bill what is late at once."),
+    "invoices": ("invoices", "Invoices: PDF files, bill what is late, void, write off, have paid, credit."),
     "usage": ("usage", "Usage: accounts, quarantine, conflicts, corrections."),
 }
 

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from models import usage_facts
 from models.catalog import Product
-from models.invoices import DunningCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +52,24 @@ def held_plan(session: Session, organization_id: UUID, product: UUID, now: datet
     return HeldPlan(*row) if row else None
 
 
+_UNPAID = text(
+    """
+    SELECT coalesce(c.first_failed_at, i.closed_at)
+    FROM tenant.invoices i
+    LEFT JOIN tenant.dunning_cases c ON c.organization_id = i.organization_id AND c.invoice_id = i.id
+    WHERE i.organization_id = :organization_id AND i.subscription_id = :subscription_id
+      AND i.status IN ('open', 'uncollectible') AND (c.state = 'open' OR i.status = 'uncollectible')
+    """
+)
+
+
 def unpaid_since(session: Session, organization_id: UUID, subscription_id: UUID) -> Sequence[datetime]:
-    """The first failures of the subscription's invoices that are still pursued."""
-    return (
-        session.execute(
-            select(DunningCase.first_failed_at).where(
-                DunningCase.organization_id == organization_id,
-                DunningCase.subscription_id == subscription_id,
-                DunningCase.state == "open",
-            )
-        )
-        .scalars()
-        .all()
-    )
+    """The first failures of the subscription's invoices that are pursued, or were given up unpaid.
+
+    Stripe makes a subscription active once its latest invoice is written off: nothing was paid by that.
+    """
+    values = {"organization_id": organization_id, "subscription_id": subscription_id}
+    return session.execute(_UNPAID, values).scalars().all()
 
 
 _FACTS = usage_facts.corrected(

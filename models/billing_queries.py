@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from models.catalog import Meter, PlanCharge, PlanPrice, Product, ProductPlan
-from models.invoices import DunningCase, Invoice, InvoiceLine, Notification, Payment
+from models.invoices import DunningCase, DunningStep, Invoice, InvoiceLine, Notification, Payment
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
 
 
@@ -196,6 +196,18 @@ def dunning_case(session: Session, invoice: Invoice) -> DunningCase | None:
             DunningCase.organization_id == invoice.organization_id, DunningCase.invoice_id == invoice.id
         )
     ).scalar_one_or_none()
+
+
+def has_step(session: Session, case: DunningCase, key: str) -> bool:
+    """Whether the case's timeline has this entry."""
+    found = session.execute(
+        select(DunningStep.id).where(
+            DunningStep.organization_id == case.organization_id,
+            DunningStep.case_id == case.id,
+            DunningStep.key == key,
+        )
+    )
+    return found.scalar_one_or_none() is not None
 
 
 def open_cases(

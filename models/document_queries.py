@@ -7,7 +7,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from models import credit_note_queries
 from models.catalog import Meter, Product, SubscriptionBundle
+from models.credit_note_queries import NoteDetail
+from models.credit_notes import CreditNote
 from models.invoices import Invoice, InvoiceLine, Payment
 from models.organizations import Organization
 from models.subscriptions import ProductSubscription
@@ -31,6 +34,16 @@ class InvoiceDocument:
     bundle: SubscriptionBundle | None
     lines: Sequence[DocumentLine]
     payments: Sequence[Payment]
+    credit_notes: Sequence[CreditNote] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoteDocument:
+    """A credit note with its lines, the invoice that it corrects, and whose it is."""
+
+    found: NoteDetail
+    invoice: Invoice
+    organization: Organization
 
 
 def invoice_document(session: Session, organization_id: UUID, invoice_id: UUID) -> InvoiceDocument | None:
@@ -54,9 +67,18 @@ def invoice_document(session: Session, organization_id: UUID, invoice_id: UUID) 
         .order_by(Payment.attempt)
     ).scalars()
     invoice, organization, bundle = head
-    return InvoiceDocument(
-        invoice, organization, bundle, _lines(session, organization_id, invoice_id), payments.all()
-    )
+    notes = [note for note in credit_note_queries.of_invoice(session, invoice) if note.number is not None]
+    lines = _lines(session, organization_id, invoice_id)
+    return InvoiceDocument(invoice, organization, bundle, lines, payments.all(), notes)
+
+
+def note_document(session: Session, organization_id: UUID, note_id: UUID) -> NoteDocument | None:
+    """The content of one credit note's document; None for an unknown one."""
+    found = credit_note_queries.detail(session, organization_id, note_id)
+    if found is None:
+        return None
+    invoice = session.get_one(Invoice, (organization_id, found.note.invoice_id))
+    return NoteDocument(found, invoice, session.get_one(Organization, organization_id))
 
 
 def finalized_invoices(session: Session) -> list[tuple[UUID, str, UUID]]:
@@ -68,6 +90,17 @@ def finalized_invoices(session: Session) -> list[tuple[UUID, str, UUID]]:
         .order_by(Organization.slug, Invoice.number)
     )
     return [(organization_id, slug, invoice_id) for organization_id, slug, invoice_id in rows]
+
+
+def issued_notes(session: Session) -> list[tuple[UUID, str, UUID]]:
+    """(organization id, its slug, note id) of every credit note that has a number; all organizations'."""
+    rows = session.execute(
+        select(Organization.id, Organization.slug, CreditNote.id)
+        .join(CreditNote, CreditNote.organization_id == Organization.id)
+        .where(CreditNote.number.is_not(None))
+        .order_by(Organization.slug, CreditNote.number)
+    )
+    return [(organization_id, slug, note_id) for organization_id, slug, note_id in rows]
 
 
 def _lines(session: Session, organization_id: UUID, invoice_id: UUID) -> list[DocumentLine]:

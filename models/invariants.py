@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from billing.dunning import Decline, DunningPolicy, is_hard
+from models import note_invariants
 from models.invoice_hash import changed_invoices
 from models.usage_invariants import USAGE
 
@@ -153,8 +154,8 @@ _LEDGER = """
         WHERE e.organization_id = i.organization_id AND e.invoice_id = i.id AND e.currency = i.currency
     ) ledger
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(amount_minor), 0) AS given FROM tenant.credit_notes n
-        WHERE n.organization_id = i.organization_id AND n.invoice_id = i.id AND n.settlement = 'credit'
+        SELECT coalesce(sum(credit_minor), 0) AS given FROM tenant.credit_notes n
+        WHERE n.organization_id = i.organization_id AND n.invoice_id = i.id AND n.state = 'issued'
     ) notes
     WHERE i.finalized_at IS NOT NULL
       AND ledger.moved <> notes.given - CASE WHEN i.status = 'void' THEN 0 ELSE i.credit_minor END
@@ -186,9 +187,10 @@ _MIRRORED = """
     WHERE p.currency <> i.currency
 """
 
-# I6: a payment cannot exist without its invoice (foreign key); money in is never more than the total,
-# never before the invoice is final, and is what the invoice calls paid. An invoice without any money in
-# may still be paid, outside of Stripe; not while an attempt of ours is unresolved.
+# I6: a payment cannot exist without its invoice (foreign key); money in is never more than the total less
+# what credit notes took off before, never before the invoice is final, and is what the invoice calls paid.
+# An invoice without any money in may still be paid, outside of Stripe; not while an attempt of ours is
+# unresolved. A paid invoice has nothing due.
 _CHARGES = """
     SELECT i.organization_id, i.id::text AS subject,
            format('invoice %s (%s): total %s, paid %s, payments of %s', coalesce(i.number, 'no number'),
@@ -199,15 +201,17 @@ _CHARGES = """
                coalesce(bool_or(status IN ('pending', 'unknown')), false) AS unresolved
         FROM tenant.payments p WHERE p.organization_id = i.organization_id AND p.invoice_id = i.id
     ) p
-    WHERE p.received > i.total_minor OR i.paid_minor > i.total_minor
+    WHERE p.received > i.total_minor - i.reduced_minor OR i.paid_minor > i.total_minor - i.reduced_minor
+       OR (i.status = 'paid' AND i.paid_minor <> i.total_minor - i.reduced_minor)
        OR (p.received > 0 AND (p.received <> i.paid_minor OR i.finalized_at IS NULL))
        OR (p.received = 0 AND i.paid_minor > 0 AND p.unresolved)
        OR (i.status = 'paid') <> (i.paid_at IS NOT NULL)
 """
 
-# I7: nobody is charged by us once an invoice is closed or its pursuit has stopped, nor for a period that
-# begins after the subscription has ended. Our attempts are those with an intention towards Stripe: what
-# customers pay on Stripe's page is theirs to do. Instants are of the organization's own clock.
+# I7: nobody is charged by us once an invoice is closed or its pursuit has stopped, save by an attempt that a
+# person asked for on one that is still owed; nor for a period that begins after the subscription has ended.
+# Our attempts are those with an intention towards Stripe: what customers pay on Stripe's page is theirs to
+# do. Instants are of the organization's own clock.
 _AFTER_THE_END = """
     SELECT p.organization_id, p.id::text AS subject,
            format('attempt %s of invoice %s was made at %s, after %s', p.attempt, i.number, p.attempted_at,
@@ -218,8 +222,9 @@ _AFTER_THE_END = """
     JOIN ops.stripe_calls ours ON ours.idempotency_key = 'pay:' || p.invoice_id || ':' || p.attempt
     JOIN tenant.invoices i ON i.organization_id = p.organization_id AND i.id = p.invoice_id
     LEFT JOIN tenant.dunning_cases c ON c.organization_id = p.organization_id AND c.invoice_id = p.invoice_id
-    WHERE (i.status IN ('void', 'uncollectible') AND p.attempted_at > i.closed_at)
-       OR (c.state = 'stopped' AND p.attempted_at > c.closed_at)
+    WHERE (i.status = 'void' AND p.attempted_at > i.closed_at)
+       OR (NOT p.demanded AND i.status = 'uncollectible' AND p.attempted_at > i.closed_at)
+       OR (NOT p.demanded AND c.state = 'stopped' AND p.attempted_at > c.closed_at)
     UNION ALL
     SELECT l.organization_id, l.id::text,
            format('invoice %s charges a period that starts at %s, after the subscription ended at %s',
@@ -334,13 +339,13 @@ _RETRIES = """
 
 INVARIANTS = {
     "I1": USAGE,
-    "I2": _SUMS,
+    "I2": f"{_SUMS} UNION ALL {note_invariants.SUMS}",
     "I3": _PERIODS,
     "I4": _LEDGER,
     "I5": _MIRRORED,
-    "I6": _CHARGES,
+    "I6": f"{_CHARGES} UNION ALL {note_invariants.TOTALS}",
     "I7": _AFTER_THE_END,
-    "I8": _NUMBERS,
+    "I8": f"{_NUMBERS} UNION ALL {note_invariants.NUMBERS}",
     "I9": _WORK,
     "I10": _FAMILIES,
     "I12": _RETRIES,

@@ -1,4 +1,4 @@
-"""Invoices, lines, payments, credit notes, dunning, credit balance, notifications (tenant rows)."""
+"""Invoices, lines, payments, refunds, dunning, credit balance, notifications (tenant rows)."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -46,6 +46,7 @@ class Invoice(Base):
         CheckConstraint("status IN ('draft', 'open', 'paid', 'void', 'uncollectible')", "status"),
         CheckConstraint("total_minor = subtotal_minor - discount_minor + tax_minor - credit_minor", "total"),
         CheckConstraint("paid_minor >= 0 AND paid_minor <= total_minor", "paid"),
+        CheckConstraint("reduced_minor >= 0 AND paid_minor + reduced_minor <= total_minor", "due"),
         CheckConstraint("(status = 'draft') = (finalized_at IS NULL)", "finalized"),
         CheckConstraint("finalized_at IS NULL OR number IS NOT NULL", "numbered"),
         Index("ix_invoices_status", "organization_id", "status"),
@@ -69,6 +70,8 @@ class Invoice(Base):
     credit_minor: Mapped[Minor] = mapped_column(default=0)
     total_minor: Mapped[Minor] = mapped_column(default=0)
     paid_minor: Mapped[Minor] = mapped_column(default=0)
+    # What credit notes took off before payment: less is due, while the invoice itself stays as it is.
+    reduced_minor: Mapped[Minor] = mapped_column(default=0)
     # The rate in force when the draft was made; what it says is copied beside it when it is rated.
     tax_rate_id: Mapped[UUID | None] = mapped_column(ForeignKey(TaxRate.id))
     tax_name: Mapped[str | None]
@@ -87,6 +90,11 @@ class Invoice(Base):
     stripe_invoice_id: Mapped[str | None]
     hosted_invoice_url: Mapped[str | None]
     created_at: Mapped[datetime]
+
+    @property
+    def due_minor(self) -> int:
+        """What is still to be paid: the total, less credit notes before payment, less what came in."""
+        return self.total_minor - self.reduced_minor - self.paid_minor
 
 
 class InvoiceLine(Base):
@@ -133,7 +141,10 @@ class InvoiceLine(Base):
 
 
 class Payment(Base):
-    """One attempt to collect an invoice; `attempt` counts from 1 and names its idempotency key."""
+    """One attempt to collect an invoice; `attempt` counts from 1 and names its idempotency key.
+
+    `demanded`: a person asked for it, outside of the dunning policy's dates.
+    """
 
     __tablename__ = "payments"
     __table_args__ = (
@@ -152,34 +163,12 @@ class Payment(Base):
     amount_minor: Mapped[Minor]
     currency: Mapped[Currency]
     status: Mapped[str] = mapped_column(default="pending")
+    demanded: Mapped[bool] = mapped_column(default=False)
     decline_code: Mapped[str | None]
     decline_message: Mapped[str | None]
     stripe_payment_intent_id: Mapped[str | None]
     attempted_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]
-
-
-class CreditNote(Base):
-    __tablename__ = "credit_notes"
-    __table_args__ = (
-        ForeignKeyConstraint(["organization_id", "invoice_id"], [Invoice.organization_id, Invoice.id]),
-        UniqueConstraint("organization_id", "number"),
-        UniqueConstraint("organization_id", "stripe_credit_note_id"),
-        CheckConstraint("amount_minor > 0", "amount"),
-        CheckConstraint("settlement IN ('refund', 'credit', 'out_of_band', 'reduces_due')", "settlement"),
-        {"schema": TENANT},
-    )
-    organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
-    id: Mapped[TenantKey] = mapped_column(default=new_id)
-    invoice_id: Mapped[UUID]
-    number: Mapped[str]
-    currency: Mapped[Currency]
-    amount_minor: Mapped[Minor]
-    settlement: Mapped[str]
-    reason: Mapped[str]
-    stripe_credit_note_id: Mapped[str | None]
-    created_at: Mapped[datetime]
-    voided_at: Mapped[datetime | None]
 
 
 class Refund(Base):
@@ -326,13 +315,17 @@ class DunningStep(Base):
 
 
 class Notification(Base):
-    """A mail to the customer or an outbound webhook to the products, written with its cause."""
+    """A mail to the customer or an outbound webhook to the products, written with its cause.
+
+    state: `queued` (to be sent), `sent`, `failed` (refused for good), `kept` (nobody is told: no mail
+    server is set).
+    """
 
     __tablename__ = "notifications"
     __table_args__ = (
         UniqueConstraint("organization_id", "key"),
         CheckConstraint("channel IN ('mail', 'webhook')", "channel"),
-        CheckConstraint("state IN ('queued', 'sent', 'kept')", "state"),
+        CheckConstraint("state IN ('queued', 'sent', 'kept', 'failed')", "state"),
         Index("ix_notifications_id", "id"),
         {"schema": TENANT},
     )
@@ -347,3 +340,5 @@ class Notification(Base):
     state: Mapped[str] = mapped_column(default="queued")
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+    # Why a mail server refused it for good.
+    error: Mapped[str | None]

@@ -1,11 +1,11 @@
-"""Money that went back: refunds, disputes and credit notes of one organization, inside its transaction."""
+"""Money that went back: refunds and disputes of one organization, inside its transaction."""
 
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models.invoices import CreditNote, Dispute, Payment, Refund
+from models.invoices import Dispute, Payment, Refund
 
 
 def payment_by_intent(session: Session, organization_id: UUID, intent_id: str) -> Payment | None:
@@ -45,13 +45,5 @@ def dispute_by_stripe_id(session: Session, organization_id: UUID, stripe_id: str
     return session.execute(
         select(Dispute).where(
             Dispute.organization_id == organization_id, Dispute.stripe_dispute_id == stripe_id
-        )
-    ).scalar_one_or_none()
-
-
-def credit_note_by_stripe_id(session: Session, organization_id: UUID, stripe_id: str) -> CreditNote | None:
-    return session.execute(
-        select(CreditNote).where(
-            CreditNote.organization_id == organization_id, CreditNote.stripe_credit_note_id == stripe_id
         )
     ).scalar_one_or_none()

@@ -19,6 +19,7 @@ from models.catalog import (
     ProductPlan,
     SubscriptionBundle,
 )
+from models.credit_notes import CreditNote
 from models.invoices import Invoice, InvoiceLine, Payment
 from models.ops import Heartbeat, UsageBatch
 from models.organizations import Organization
@@ -93,10 +94,29 @@ def payment_methods(session: Session, organization_id: UUID) -> Sequence[Payment
     return session.execute(statement).scalars().all()
 
 
-def owner_of(session: Session, kind: Literal["invoice", "subscription"], object_id: UUID) -> UUID | None:
+OwnedKind = Literal["invoice", "subscription", "credit_note"]
+_OWNED: dict[OwnedKind, type[Invoice | ProductSubscription | CreditNote]] = {
+    "invoice": Invoice,
+    "subscription": ProductSubscription,
+    "credit_note": CreditNote,
+}
+
+
+def owner_of(session: Session, kind: OwnedKind, object_id: UUID) -> UUID | None:
     """Whose an object is; for a session that reads all organizations."""
-    table = Invoice if kind == "invoice" else ProductSubscription
+    table = _OWNED[kind]
     return session.execute(select(table.organization_id).where(table.id == object_id)).scalar_one_or_none()
+
+
+def named_invoice(session: Session, reference: str) -> tuple[UUID, UUID] | None:
+    """(organization, invoice) by the invoice's number or id; for a session that reads all organizations."""
+    statement = select(Invoice.organization_id, Invoice.id)
+    try:
+        statement = statement.where(Invoice.id == UUID(reference))
+    except ValueError:
+        statement = statement.where(Invoice.number == reference.upper())
+    row = session.execute(statement).one_or_none()
+    return (row[0], row[1]) if row else None
 
 
 # -- subscriptions and invoices: inside one organization -------------------------------------------

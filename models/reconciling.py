@@ -10,7 +10,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from models.catalog import PlanPrice
-from models.invoices import CreditEntry, CreditNote, Invoice, InvoiceLine, Payment, Refund
+from models.credit_notes import CreditNote
+from models.invoices import CreditEntry, Invoice, InvoiceLine, Payment, Refund
 from models.ops import ReconciliationRun
 from models.organizations import Organization, TestClock
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
@@ -148,7 +149,7 @@ def _refunded(session: Session, organization_id: UUID) -> dict[str, int]:
 def _credited(session: Session, organization_id: UUID) -> dict[UUID, int]:
     rows = session.execute(
         select(CreditNote.invoice_id, func.sum(CreditNote.amount_minor))
-        .where(CreditNote.organization_id == organization_id, CreditNote.voided_at.is_(None))
+        .where(CreditNote.organization_id == organization_id, CreditNote.state == "issued")
         .group_by(CreditNote.invoice_id)
     )
     return {invoice_id: int(amount) for invoice_id, amount in rows}

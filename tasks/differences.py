@@ -245,6 +245,8 @@ def _invoice_checks(row: Invoice, facts: InvoiceFacts) -> Iterator[tuple[Kind, s
         # Stripe takes a customer's credit off what is due, after its total.
         yield "amount", "total", row.total_minor + row.credit_minor, facts.total_minor
     yield "amount", "paid", row.paid_minor, facts.amount_paid_minor
+    if row.status in ("open", "uncollectible"):
+        yield "amount", "due", row.due_minor, facts.amount_remaining_minor
     if facts.status in ("draft", "open"):
         yield "other", "collection by Stripe itself", False, facts.auto_advance
 
@@ -252,7 +254,12 @@ def _invoice_checks(row: Invoice, facts: InvoiceFacts) -> Iterator[tuple[Kind, s
 def _payments(
     seen: _Seen, about: str, rows: Sequence[Payment], facts: Sequence[PaymentFacts]
 ) -> Iterator[Difference]:
-    ours = {each.stripe_payment_intent_id or str(each.id): each for each in rows if each.status in _MONEY_IN}
+    # Money that came another way than through Stripe has no intent, and no payment there.
+    ours = {
+        each.stripe_payment_intent_id: each
+        for each in rows
+        if each.status in _MONEY_IN and each.stripe_payment_intent_id is not None
+    }
     theirs = {each.payment_intent_id or each.id: each for each in facts if each.status == "paid"}
     yield from _unpaired(seen, f"{about}: payment", ours, theirs)
     for row, found in _paired(ours, theirs):

@@ -13,8 +13,11 @@ from typing import Any
 
 from billing.exact import exact_number
 from billing.money import Money, format_money, minor_exponent
+from models.catalog import Product
+from models.credit_notes import CreditNote
 from models.document_queries import DocumentLine, InvoiceDocument
 from models.invoices import Invoice, Payment
+from models.organizations import Organization
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _STATUS = {
@@ -40,7 +43,21 @@ _NO_BREAK = "\u00a0"
 _MINUS = "\u2212"
 
 
-def document_text(document: InvoiceDocument, seller_name: str, seller_address: str) -> dict[str, Any]:
+def seller_text(name: str, address: str, tax_id: str) -> dict[str, Any]:
+    """Who sells, as both documents print it."""
+    lines = _written_lines(address)
+    return {"name": name, "lines": [*lines, f"Tax number {tax_id}"] if tax_id else lines}
+
+
+def customer_text(organization: Organization) -> dict[str, Any]:
+    """Who is billed, as both documents print it."""
+    return {
+        "name": organization.name,
+        "lines": [*_address_lines(organization.address), organization.email],
+    }
+
+
+def document_text(document: InvoiceDocument, seller: dict[str, Any]) -> dict[str, Any]:
     """All that the template prints, JSON-safe."""
     invoice, organization = document.invoice, document.organization
     return {
@@ -50,15 +67,14 @@ def document_text(document: InvoiceDocument, seller_name: str, seller_address: s
         "status_word": _STATUS[invoice.status],
         "headline": _headline(invoice),
         "pay_url": _pay_url(invoice),
-        "seller": {"name": seller_name, "lines": _written_lines(seller_address)},
-        "customer": {
-            "name": organization.name,
-            "lines": [*_address_lines(organization.address), organization.email],
-        },
+        "seller": seller,
+        "addressed": "Billed to",
+        "customer": customer_text(organization),
         "facts": _facts(document),
         "groups": _groups(document.lines),
         "totals": _totals(document),
         "usage": [_usage(entry) for entry in document.lines if _is_usage(entry)],
+        "credit_notes": [_credit_note(note) for note in document.credit_notes],
         "payments": [_payment(payment) for payment in document.payments],
     }
 
@@ -94,7 +110,7 @@ def quantity_text(quantity: Decimal | Fraction, currency: str) -> str:
 def _facts(document: InvoiceDocument) -> list[list[str]]:
     invoice = document.invoice
     facts = [["Invoice number", invoice.number or "not yet numbered"], ["Issued", _issued(invoice)]]
-    facts.append(["Period", _span(invoice.period_start_at, invoice.period_end_at)])
+    facts.append(["Period", span_text(invoice.period_start_at, invoice.period_end_at)])
     if document.bundle is not None:
         facts.append(["Bundle", document.bundle.name])
     facts.append(["Currency", invoice.currency])
@@ -109,7 +125,7 @@ def _issued(invoice: Invoice) -> str:
 
 def _headline(invoice: Invoice) -> str:
     """What the reader must know first."""
-    due = money_text(invoice.total_minor - invoice.paid_minor, invoice.currency)
+    due = money_text(invoice.due_minor, invoice.currency)
     if invoice.status == "draft":
         return f"{money_text(invoice.total_minor, invoice.currency)} so far, nothing to pay yet"
     if invoice.status == "void":
@@ -119,7 +135,8 @@ def _headline(invoice: Invoice) -> str:
     if invoice.total_minor == 0:
         return "Nothing to pay"
     if invoice.status == "paid":
-        return f"{money_text(invoice.paid_minor, invoice.currency)} paid, thank you"
+        paid = money_text(invoice.paid_minor, invoice.currency)
+        return f"{paid} paid, thank you" if invoice.paid_minor else "Credited in full: nothing to pay"
     return f"{due} due"
 
 
@@ -140,12 +157,17 @@ def _groups(lines: Sequence[DocumentLine]) -> list[dict[str, Any]]:
         groups.append(
             {
                 "name": product.name,
-                "color": product.color if _COLOR.fullmatch(product.color) else _NO_COLOR,
+                "color": color_of(product),
                 "amount": money_text(net, currency),
                 "lines": [_line(entry) for entry in members],
             }
         )
     return groups
+
+
+def color_of(product: Product) -> str:
+    """The product's color, or a gray where it has none that is one."""
+    return product.color if _COLOR.fullmatch(product.color) else _NO_COLOR
 
 
 def _line(entry: DocumentLine) -> dict[str, Any]:
@@ -163,7 +185,7 @@ def _line(entry: DocumentLine) -> dict[str, Any]:
 def _note(entry: DocumentLine) -> str:
     """When, and for a correction what it corrects."""
     line = entry.line
-    span = _span(line.period_start_at, line.period_end_at)
+    span = span_text(line.period_start_at, line.period_end_at)
     adjusts = line.explanation.get("adjusts")
     if not adjusts:
         return span
@@ -189,18 +211,20 @@ def _totals(document: InvoiceDocument) -> list[dict[str, Any]]:
         rows.append((name, -invoice.discount_minor, "plain"))
     if invoice.tax_percentage is not None and not invoice.tax_inclusive:
         net = money_text(_taxed(document), currency)
-        rows.append((f"{_tax_name(invoice)} on {net}", invoice.tax_minor, "plain"))
+        rows.append((f"{tax_name(invoice)} on {net}", invoice.tax_minor, "plain"))
     if invoice.credit_minor:
         name = "Credit used" if invoice.credit_minor > 0 else "Added to your credit"
         rows.append((name, -invoice.credit_minor, "plain"))
     rows.append(("Total", invoice.total_minor, "strong"))
     if invoice.tax_percentage is not None and invoice.tax_inclusive:
         contained = sum(entry.line.tax_minor for entry in document.lines)
-        rows.append((f"of which {_tax_name(invoice)}", contained, "faint"))
+        rows.append((f"of which {tax_name(invoice)}", contained, "faint"))
+    if invoice.reduced_minor:
+        rows.append(("Credit notes", -invoice.reduced_minor, "plain"))
     if invoice.paid_minor:
         rows.append(("Paid", -invoice.paid_minor, "plain"))
-    if invoice.status in ("open", "paid"):
-        rows.append(("Amount due", invoice.total_minor - invoice.paid_minor, "due"))
+    if invoice.status in ("open", "paid", "uncollectible"):
+        rows.append(("Amount due", invoice.due_minor, "due"))
     return [
         {"name": name, "amount": money_text(minor, currency), "weight": weight}
         for name, minor, weight in rows
@@ -211,7 +235,7 @@ def _taxed(document: InvoiceDocument) -> int:
     return sum(entry.line.amount_minor - entry.line.discount_minor for entry in document.lines)
 
 
-def _tax_name(invoice: Invoice) -> str:
+def tax_name(invoice: Invoice) -> str:
     assert invoice.tax_percentage is not None
     rate = quantity_text(invoice.tax_percentage, invoice.currency)
     return f"{invoice.tax_name or 'Tax'} {rate}{_NO_BREAK}%"
@@ -233,7 +257,7 @@ def _usage(entry: DocumentLine) -> dict[str, Any]:
     group = line.explanation.get("group_name")
     return {
         "title": f"{entry.product.name}: {meter.name.lower()}{f', {group}' if group else ''}",
-        "note": f"{_span(line.period_start_at, line.period_end_at)}, {quantity}{counted}",
+        "note": f"{span_text(line.period_start_at, line.period_end_at)}, {quantity}{counted}",
         "steps": [_step(step, currency) for step in rating["steps"]],
         "amount": money_text(rating["amount_minor"], currency),
     }
@@ -254,6 +278,28 @@ def _step(step: dict[str, Any], currency: str) -> dict[str, str]:
     }
 
 
+def settlements(note: CreditNote) -> list[tuple[str, int]]:
+    """Where a note's amount went, way by way."""
+    ways = (
+        ("Taken off what was due", note.reduces_due_minor),
+        ("Refunded to the card", note.refund_minor),
+        ("Added to your credit", note.credit_minor),
+        ("Settled without a card", note.out_of_band_minor),
+    )
+    return [(way, minor) for way, minor in ways if minor]
+
+
+def _credit_note(note: CreditNote) -> dict[str, str]:
+    ways = ", ".join(way for way, _ in settlements(note)).capitalize()
+    return {
+        "number": note.number or "",
+        "at": date_text(note.issued_at or note.created_at),
+        "reason": note.reason,
+        "settled": "Void" if note.state == "void" else ways,
+        "amount": money_text(-note.amount_minor, note.currency),
+    }
+
+
 def _payment(payment: Payment) -> dict[str, str]:
     return {
         "attempt": str(payment.attempt),
@@ -265,7 +311,7 @@ def _payment(payment: Payment) -> dict[str, str]:
     }
 
 
-def _span(start: datetime, end: datetime) -> str:
+def span_text(start: datetime, end: datetime) -> str:
     return date_text(start) if start == end else f"{date_text(start)} \u2013 {date_text(end)}"
 
 

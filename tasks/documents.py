@@ -1,4 +1,4 @@
-"""Invoices as PDF: the same invoice gives the same bytes."""
+"""Invoices and credit notes as PDF: the same rows give the same bytes."""
 
 import json
 import re
@@ -13,9 +13,10 @@ import typst
 
 from billing.errors import NotFound
 from models import document_queries
-from models.document_queries import InvoiceDocument
+from models.document_queries import InvoiceDocument, NoteDocument
 from tasks.context import Context
-from tasks.document_text import document_text
+from tasks.document_text import document_text, seller_text
+from tasks.note_text import note_text
 from tasks.settings import Settings
 
 _TEMPLATES = Path(__file__).parent / "document_templates"
@@ -42,24 +43,61 @@ def write_invoice_pdfs(context: Context, folder: Path) -> list[Path]:
         with context.tenant(organization_id) as unit:
             document = document_queries.invoice_document(unit.session, organization_id, invoice_id)
         assert document is not None, "finalized invoices are never deleted"
-        name = _UNSAFE_IN_NAMES.sub("_", str(document.invoice.number))
-        path = folder / _UNSAFE_IN_NAMES.sub("_", slug) / f"{name}.pdf"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(render(document, context.settings))
-        written.append(path)
+        written.append(_write(folder, slug, document.invoice.number, render(document, context.settings)))
     return written
 
 
+def write_note_pdfs(context: Context, folder: Path) -> list[Path]:
+    """Write every issued credit note as `<folder>/<slug>/<number>.pdf`; returns the files."""
+    with context.auditor.system() as session:
+        issued = document_queries.issued_notes(session)
+    written = []
+    for organization_id, slug, note_id in issued:
+        with context.tenant(organization_id) as unit:
+            document = document_queries.note_document(unit.session, organization_id, note_id)
+        assert document is not None, "credit notes are never deleted"
+        pdf = render_note(document, context.settings)
+        written.append(_write(folder, slug, document.found.note.number, pdf))
+    return written
+
+
+def _write(folder: Path, slug: str, number: str | None, pdf: bytes) -> Path:
+    path = folder / _UNSAFE_IN_NAMES.sub("_", slug) / f"{_UNSAFE_IN_NAMES.sub('_', str(number))}.pdf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pdf)
+    return path
+
+
+def credit_note_pdf(context: Context, organization_id: UUID, note_id: UUID) -> bytes:
+    """A credit note's document. Raises NotFound for an unknown one."""
+    with context.tenant(organization_id) as unit:
+        document = document_queries.note_document(unit.session, organization_id, note_id)
+    if document is None:
+        raise NotFound("no such credit note")
+    return render_note(document, context.settings)
+
+
 def render(document: InvoiceDocument, settings: Settings) -> bytes:
-    """The PDF of a document. Its date is the invoice's, so that no clock is read."""
-    printed = document_text(document, settings.seller_name, settings.seller_address)
-    at = (document.invoice.finalized_at or document.invoice.created_at).astimezone(UTC)
-    at = at.replace(microsecond=0)  # typst refuses a finer date
-    printed["at"] = _moment(at)
+    """The PDF of an invoice. Its date is the invoice's, so that no clock is read."""
+    at = document.invoice.finalized_at or document.invoice.created_at
+    return _compiled("invoice", document_text(document, _seller(settings)), at)
+
+
+def render_note(document: NoteDocument, settings: Settings) -> bytes:
+    """The PDF of a credit note, of the note's own date."""
+    note = document.found.note
+    return _compiled("credit_note", note_text(document, _seller(settings)), note.issued_at or note.created_at)
+
+
+def _seller(settings: Settings) -> dict[str, Any]:
+    return seller_text(settings.seller_name, settings.seller_address, settings.seller_tax_id)
+
+
+def _compiled(template: str, printed: dict[str, Any], dated: datetime) -> bytes:
+    at = dated.astimezone(UTC).replace(microsecond=0)  # typst refuses a finer date
+    content = json.dumps({**printed, "at": _moment(at)}, ensure_ascii=False)
     with _compiling:
-        pdf = _compiler().compile(
-            sys_inputs={"invoice": json.dumps(printed, ensure_ascii=False)}, format="pdf", timestamp=at
-        )
+        pdf = _compiler(template).compile(sys_inputs={"printed": content}, format="pdf", timestamp=at)
     assert isinstance(pdf, bytes)
     return pdf
 
@@ -69,6 +107,6 @@ def _moment(at: datetime) -> dict[str, Any]:
 
 
 @cache
-def _compiler() -> typst.Compiler:
+def _compiler(template: str) -> typst.Compiler:
     """Made at the first need, after a worker's fork: the compiler has threads. Costs some 100 ms."""
-    return typst.Compiler(_TEMPLATES / "invoice.typ", root=_TEMPLATES)
+    return typst.Compiler(_TEMPLATES / f"{template}.typ", root=_TEMPLATES)

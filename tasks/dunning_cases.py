@@ -11,11 +11,15 @@ from tasks.context import TenantUnit
 
 def record_failure(unit: TenantUnit, invoice: Invoice, payment: Payment, decline: Decline) -> None:
     """A payment failed: open the case or go on with it, and plan what follows."""
+    if invoice.status != "open":
+        return  # written off, and then tried once more by a person: nothing is pursued again by that
     case = billing_queries.dunning_case(unit.session, invoice) or _opened(unit, invoice, payment.attempted_at)
     if case.state != "open":
         return
     case.decline_code = payment.decline_code
     write_step(unit, case, f"failed:{payment.attempt}", "payment_failed", _sentence(payment))
+    if payment.demanded and case.next_attempt_at is not None:
+        return  # what a person tries in between leaves the policy's plan as it is
     policy = unit.settings.dunning_policy
     failed_at = payment.attempted_at
     match next_step(policy, case.first_failed_at, case.retries_done, decline, failed_at=failed_at):
@@ -43,7 +47,9 @@ def close(unit: TenantUnit, case: DunningCase, state: str, why: str) -> None:
 
 
 def write_step(unit: TenantUnit, case: DunningCase, key: str, kind: str, detail: str) -> None:
-    """One entry of the timeline, with its mail and its outbound webhook."""
+    """One entry of the timeline, with its mail and its outbound webhook; once per key."""
+    if billing_queries.has_step(unit.session, case, key):
+        return
     unit.session.add(
         DunningStep(
             organization_id=unit.organization.id,

@@ -9,7 +9,7 @@ from billing.lifecycles import INVOICE_MOVES, InvoiceStatus, move
 from billing.money import Money
 from billing.periods import Interval, Period, period_at
 from gateway import translate
-from gateway.translate import InvoiceFacts
+from gateway.translate import CreditNoteFacts, InvoiceFacts
 from models import billing_queries
 from models.invoices import Invoice
 from models.subscriptions import ProductSubscription
@@ -21,6 +21,7 @@ from tasks import (
     dunning_cases,
     following,
     invoice_rows,
+    note_rows,
     payments,
     prorations,
     rating,
@@ -58,12 +59,16 @@ def observe(context: Context, organization_id: UUID, facts: InvoiceFacts) -> Non
     failed = payments.failed(context, facts) if facts.status == "open" else None
     if facts.billing_reason == "subscription_update":
         facts = _with_its_cause(context, organization_id, facts)
+    notes = _notes(context, facts)
     with context.tenant(organization_id) as unit:
         invoice = find(unit, facts)
         if invoice is None:
             invoice = _adopt(unit, facts)
         if invoice is None or invoice.status == "draft":
             return  # a draft moves on by its own job, which the adoption has started
+        # Before the payment: what is due follows from them.
+        for note in notes:
+            note_rows.record(unit, invoice, note)
         if facts.status == "paid":
             payments.record_paid(unit, invoice, paid, facts.paid_at or unit.now)
         elif failed is not None and facts.billing_reason != "subscription_create":
@@ -82,6 +87,14 @@ def _with_its_cause(context: Context, organization_id: UUID, facts: InvoiceFacts
         subscriptions.observe(context, organization_id, changed)
         following.follow(context, organization_id, changed, whole)
     return whole
+
+
+def _notes(context: Context, facts: InvoiceFacts) -> list[CreditNoteFacts]:
+    """Stripe's credit notes of an invoice that has some, the oldest first."""
+    if not facts.credited_minor:
+        return []
+    listed = context.gateway.list("credit_note", {"invoice": facts.id})
+    return [translate.credit_note(each) for each in listed][::-1]
 
 
 def find(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:

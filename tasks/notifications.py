@@ -31,14 +31,12 @@ _SUBJECTS = {
 _INTERNAL = frozenset({"invoice.parked", "refund.failed", "dispute.opened", "dispute.closed"})
 
 
-def write(unit: TenantUnit, kind: str, key: str, content: Mapping[str, Any]) -> None:
+def write(unit: TenantUnit, kind: str, key: str, content: Mapping[str, Any], *, by_mail: bool = True) -> None:
     """Store the mail and the webhook of one happening; the key keeps a repeat from telling it twice."""
     subject = _SUBJECTS[kind].format_map(_Blank(content))
-    recipients = (
-        {"webhook": "products"}
-        if kind in _INTERNAL
-        else {"mail": unit.organization.email, "webhook": "products"}
-    )
+    recipients = {"webhook": "products"}
+    if by_mail and kind not in _INTERNAL:
+        recipients["mail"] = unit.organization.email
     for channel, recipient in recipients.items():
         unit.session.add(
             Notification(

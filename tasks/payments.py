@@ -10,13 +10,13 @@ from billing.lifecycles import INVOICE_MOVES, InvoiceStatus, move
 from gateway import requests, translate
 from gateway.errors import Declined, Refused
 from gateway.translate import InvoiceFacts, PaymentFacts, PaymentIntentFacts
-from models import billing_queries
+from models import billing_queries, credit_note_queries
 from models.invoices import Invoice, Payment
 from models.work import ClaimedJob
 from tasks import dunning_cases, invoice_rows, notifications
 from tasks.context import Context, TenantUnit
-from tasks.queue import job
-from tasks.stripe_calls import call
+from tasks.queue import TryLater, job
+from tasks.stripe_calls import call, first_said
 
 # Nothing that a bank said: there was no card to ask it about.
 _NO_CARD = Decline(code="no_payment_method", decline_code=None, advice_code="do_not_try_again")
@@ -59,15 +59,25 @@ def collect(context: Context, organization_id: UUID, invoice_id: UUID, retry: in
     with context.tenant(organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
         payment = _attempt(unit, invoice, retry)
-    if payment is None:
-        return
+    if payment is not None:
+        carry_out(context, invoice, payment, requests.pay_invoice(str(invoice.stripe_invoice_id)))
+
+
+def carry_out(
+    context: Context, invoice: Invoice, payment: Payment, request: requests.Request
+) -> Declined | None:
+    """Make an attempt whose row is there, or go on with it as it was first meant, and record what came of it.
+
+    Returns the bank's refusal, None for money in. The caller holds the organization's lock.
+    """
+    organization_id, invoice_id = invoice.organization_id, invoice.id
+    key = stripe_key("pay", invoice_id, payment.attempt)
     try:
-        request = requests.pay_invoice(str(invoice.stripe_invoice_id))
-        reply = call(context, request, stripe_key("pay", invoice_id, payment.attempt), organization_id)
+        reply = call(context, first_said(context, request, key), key, organization_id)
     except Declined as declined:
         decline = Decline(declined.code, declined.decline_code, declined.advice_code)
         _record_failure(context, payment, decline, declined.payment_intent_id, declined.message)
-        return
+        return declined
     except Refused:
         # Somebody paid it in the meantime, on Stripe's page perhaps: what Stripe has now decides.
         reply = context.gateway.fetch("invoice", str(invoice.stripe_invoice_id), ["payments"])
@@ -77,15 +87,23 @@ def collect(context: Context, organization_id: UUID, invoice_id: UUID, retry: in
     paid = settled(context, facts)
     with context.tenant(organization_id) as unit:
         record_paid(unit, invoice_rows.find(unit, invoice_id), paid, facts.paid_at or unit.now)
+    return None
+
+
+def unfinished(unit: TenantUnit, invoice: Invoice) -> Payment | None:
+    """The attempt whose outcome is not known yet: nothing may be asked of the bank beside it."""
+    made = billing_queries.payments(unit.session, invoice)
+    return made[-1] if made and made[-1].status in _UNFINISHED else None
 
 
 def _attempt(unit: TenantUnit, invoice: Invoice, retry: int | None) -> Payment | None:
     """The attempt to make now: the unfinished one, or a new one; None when there is nothing to collect."""
     if invoice.status != "open" or invoice.parked_at is not None or unit.organization.parked_at is not None:
         return None
-    made = billing_queries.payments(unit.session, invoice)
-    if made and made[-1].status in _UNFINISHED:
-        return made[-1]
+    if (begun := unfinished(unit, invoice)) is not None:
+        return begun
+    if credit_note_queries.pending_of(unit.session, invoice) is not None:
+        raise TryLater("a credit note of this invoice is under way: what is due is not known yet")
     case = billing_queries.dunning_case(unit.session, invoice)
     if case is not None and case.state == "stopped":
         return None  # a cancellation ended the pursuit: the customer may still pay, we do not charge
@@ -93,22 +111,28 @@ def _attempt(unit: TenantUnit, invoice: Invoice, retry: int | None) -> Payment |
         if case is None or case.retries_done >= retry:
             return None
         case.retries_done, case.next_attempt_at = retry, None
-    payment = _new_payment(unit, invoice, len(made) + 1)
-    if not any(
-        card.is_default for card in billing_queries.payment_methods(unit.session, unit.organization.id)
-    ):
+    payment = new_payment(unit, invoice)
+    if not has_card(unit):
         _fail(unit, payment, _NO_CARD, "there is no payment method")
         dunning_cases.record_failure(unit, invoice, payment, _NO_CARD)
         return None
     return payment
 
 
-def _new_payment(unit: TenantUnit, invoice: Invoice, attempt: int) -> Payment:
+def has_card(unit: TenantUnit) -> bool:
+    """Whether there is a default card to ask for money."""
+    cards = billing_queries.payment_methods(unit.session, unit.organization.id)
+    return any(card.is_default for card in cards)
+
+
+def new_payment(unit: TenantUnit, invoice: Invoice, *, demanded: bool = False) -> Payment:
+    """The row of the next attempt, of all that is due."""
     payment = Payment(
         organization_id=unit.organization.id,
         invoice_id=invoice.id,
-        attempt=attempt,
-        amount_minor=invoice.total_minor - invoice.paid_minor,
+        attempt=len(billing_queries.payments(unit.session, invoice)) + 1,
+        amount_minor=invoice.due_minor,
+        demanded=demanded,
         currency=invoice.currency,
         status="pending",
         attempted_at=unit.now,
@@ -161,17 +185,27 @@ def record_paid(unit: TenantUnit, invoice: Invoice, paid: list[PaymentFacts], pa
         _settle(unit, invoice, facts, paid_at)
     if invoice.status == "paid":
         return
-    if not paid and invoice.total_minor:
-        # By money that did not come through Stripe: a payment without an intent.
-        outside = _new_payment(unit, invoice, len(billing_queries.payments(unit.session, invoice)) + 1)
-        outside.status, outside.settled_at = "succeeded", paid_at
+    if not paid and invoice.due_minor:
+        _record_outside(unit, invoice, paid_at)
+    credited = invoice.total_minor > 0 and invoice.due_minor == 0  # by notes alone: no money came in
     invoice.status = move(INVOICE_MOVES, InvoiceStatus(invoice.status), InvoiceStatus.paid).value
-    invoice.paid_minor = invoice.total_minor
+    invoice.paid_minor = invoice.total_minor - invoice.reduced_minor
     invoice.paid_at = invoice.closed_at = paid_at
-    notifications.write(unit, "invoice.paid", str(invoice.id), invoice_rows.invoice_content(invoice))
+    told = invoice_rows.invoice_content(invoice)
+    notifications.write(unit, "invoice.paid", str(invoice.id), told, by_mail=not credited)
     case = billing_queries.dunning_case(unit.session, invoice)
-    if case is not None and case.state == "open":
+    if case is None or case.state != "open":
+        return
+    if credited:
+        dunning_cases.close(unit, case, "stopped", "credit notes took off all that was due")
+    else:
         dunning_cases.close(unit, case, "recovered", "the invoice is paid")
+
+
+def _record_outside(unit: TenantUnit, invoice: Invoice, paid_at: datetime) -> None:
+    """Money that did not come through Stripe: a payment without an intent."""
+    payment = unfinished(unit, invoice) or new_payment(unit, invoice)
+    payment.status, payment.settled_at = "succeeded", paid_at
 
 
 def _settle(unit: TenantUnit, invoice: Invoice, facts: PaymentFacts, paid_at: datetime) -> None:
@@ -181,8 +215,7 @@ def _settle(unit: TenantUnit, invoice: Invoice, facts: PaymentFacts, paid_at: da
         row.status in _MONEY_IN and row.stripe_payment_intent_id == facts.payment_intent_id for row in made
     ):
         return
-    unfinished = made[-1] if made and made[-1].status in _UNFINISHED else None
-    payment = unfinished or _new_payment(unit, invoice, len(made) + 1)
+    payment = unfinished(unit, invoice) or new_payment(unit, invoice)
     payment.status, payment.settled_at = "succeeded", paid_at
     payment.amount_minor = facts.amount_paid_minor
     payment.stripe_payment_intent_id = facts.payment_intent_id
@@ -193,7 +226,7 @@ def record_outside_failure(unit: TenantUnit, invoice: Invoice, intent: PaymentIn
     """A failed attempt that Stripe made by itself; nothing to do when the attempts are ours."""
     if intent.decline is None or billing_queries.payments(unit.session, invoice):
         return
-    payment = _new_payment(unit, invoice, 1)
+    payment = new_payment(unit, invoice)
     payment.stripe_payment_intent_id = intent.id
     decline = Decline(intent.decline.code, intent.decline.decline_code, intent.decline.advice_code)
     _fail(unit, payment, decline, "declined at Stripe's own attempt")

@@ -49,6 +49,7 @@ class Settings:
     usage_posts_per_minute: int = 300_000
     seller_name: str = "Rozitech"
     seller_address: str = ""
+    seller_tax_id: str = ""
     public_url: str = "http://localhost:8000"
 
     @classmethod
@@ -111,6 +112,7 @@ _OPTIONAL: dict[str, tuple[str, Callable[[str], Any]]] = {
     "USAGE_POSTS_PER_MINUTE": ("usage_posts_per_minute", int),
     "SELLER_NAME": ("seller_name", str),
     "SELLER_ADDRESS": ("seller_address", str),
+    "SELLER_TAX_ID": ("seller_tax_id", str),
     "PUBLIC_URL": ("public_url", str),
 }
 

@@ -152,6 +152,41 @@ class Cancellation(Body):
     at_period_end: bool = True
 
 
+class CreditedLine(Body):
+    """Of one invoice line, by id: `amount_minor` of what it comes to (tax included), or `quantity` of it.
+
+    Neither credits all that is left of the line.
+    """
+
+    line: UUID
+    amount_minor: Annotated[int, Meta(ge=1, le=100_000_000_000)] | None = None
+    quantity: DecimalText | None = None
+
+
+class NewCreditNote(Body):
+    """`lines`, or `amount_minor` of the whole (tax included), or neither: all that is left.
+
+    A paid invoice's note says where the money goes: `refund` (the card; what credit paid goes back to the
+    credit), `credit` (the balance) or `out_of_band`. An open invoice's lowers what is due.
+    """
+
+    reason: Annotated[str, Meta(min_length=1, max_length=300)]
+    lines: Annotated[list[CreditedLine], Meta(max_length=250)] = []
+    amount_minor: Annotated[int, Meta(ge=1, le=100_000_000_000)] | None = None
+    settlement: Literal["refund", "credit", "out_of_band", "reduces_due"] | None = None
+
+
+class Closing(Body):
+    """Nothing needs to be said."""
+
+
+class PayNow(Body):
+    """With the default card, with `payment_method` (our id of a card), or `out_of_band`: without a card."""
+
+    payment_method: UUID | None = None
+    out_of_band: bool = False
+
+
 class NewTestClock(Body):
     name: Name
     at: Instant

@@ -12,7 +12,7 @@ from werkzeug.datastructures import Headers
 from billing.errors import NotFound
 from billing.metering import FieldError
 from models.organization_queries import is_named
-from models.reading import Page, owner_of
+from models.reading import OwnedKind, Page, owner_of
 from tasks.context import Context
 from tasks.keys import Caller, Scope
 from tasks.organizations import resolve
@@ -82,12 +82,12 @@ class Call:
                 raise NotFound("no such organization", field="organization")
         return own
 
-    def organization_of(self, kind: Literal["invoice", "subscription"]) -> tuple[UUID, UUID]:
+    def organization_of(self, kind: OwnedKind) -> tuple[UUID, UUID]:
         """The organization and the id of the object that the path names. Raises NotFound.
 
         An organization's key only ever looks inside its organization; an admin's key looks up whose it is.
         """
-        missing = f"no such {kind}"
+        missing = f"no such {kind.replace('_', ' ')}"
         object_id = self.path_id("id", missing)
         own = self.known().organization_id
         if own is None:

@@ -5,12 +5,13 @@ from uuid import UUID
 
 from billing.errors import NotFound
 from billing.metering import FieldError
-from models import reading
+from models import credit_note_queries, reading
 from models.invoices import Invoice, InvoiceLine, Payment
 from tasks.documents import invoice_pdf
 from tasks.explain import explain_invoice, explain_line
-from web import shapes
+from web import invoice_shapes, shapes
 from web.calls import ORGANIZATION, Answer, Call, Route
+from web.credit_notes import note_fields
 from web.problems import InvalidFields
 
 STATUSES = ("draft", "open", "paid", "void", "uncollectible")
@@ -25,18 +26,26 @@ def listed(call: Call) -> Answer:
         rows, following = reading.invoices(
             unit.session, organization_id, call.page(), subscription_id=_subscription(call), status=status
         )
-    return Answer(shapes.Invoices([shapes.Invoice(**_fields(row)) for row in rows], following))
+    return Answer(shapes.Invoices([shapes.Invoice(**fields(row)) for row in rows], following))
 
 
 def detail(call: Call) -> Answer:
     organization_id, invoice_id = call.organization_of("invoice")
     with call.context.tenant(organization_id) as unit:
         found = reading.invoice(unit.session, organization_id, invoice_id)
-    if found is None:
-        raise NotFound("no such invoice")
+        if found is None:
+            raise NotFound("no such invoice")
+        notes = credit_note_queries.of_invoice(unit.session, found.invoice)
     lines = [line(*parts) for parts in found.lines]
     payments = [_payment(payment) for payment in found.payments]
-    return Answer(shapes.InvoiceDetail(**_fields(found.invoice), lines=lines, payments=payments))
+    return Answer(
+        invoice_shapes.InvoiceDetail(
+            **fields(found.invoice),
+            lines=lines,
+            payments=payments,
+            credit_notes=[invoice_shapes.CreditNote(**note_fields(note)) for note in notes],
+        )
+    )
 
 
 def pdf(call: Call) -> Answer:
@@ -64,7 +73,7 @@ def _subscription(call: Call) -> UUID | None:
         raise InvalidFields([FieldError("subscription", "is not an id")]) from None
 
 
-def _fields(row: Invoice) -> dict[str, Any]:
+def fields(row: Invoice) -> dict[str, Any]:
     return {
         "id": row.id,
         "organization": row.organization_id,
@@ -79,6 +88,8 @@ def _fields(row: Invoice) -> dict[str, Any]:
         "credit_minor": row.credit_minor,
         "total_minor": row.total_minor,
         "paid_minor": row.paid_minor,
+        "reduced_minor": row.reduced_minor,
+        "due_minor": row.due_minor,
         "tax_name": row.tax_name,
         "tax_percentage": None if row.tax_percentage is None else shapes.plain(row.tax_percentage),
         "tax_inclusive": row.tax_inclusive,
@@ -147,9 +158,9 @@ ROUTES = (
         path=_ALL + "<id>/",
         view=detail,
         access=ORGANIZATION,
-        summary="One invoice with its lines and payment attempts",
+        summary="One invoice with its lines, payment attempts and credit notes",
         tag="Invoices",
-        answer=shapes.InvoiceDetail,
+        answer=invoice_shapes.InvoiceDetail,
         refusals=(404,),
     ),
     Route(

@@ -258,6 +258,8 @@ class Subscriptions(Struct):
 
 
 class Invoice(Struct, kw_only=True):
+    """due = total - reduced - paid; `reduced_minor` is what credit notes took off before payment."""
+
     id: UUID
     organization: UUID
     subscription: UUID
@@ -271,6 +273,8 @@ class Invoice(Struct, kw_only=True):
     credit_minor: int
     total_minor: int
     paid_minor: int
+    reduced_minor: int
+    due_minor: int
     tax_name: str | None
     tax_percentage: str | None
     tax_inclusive: bool
@@ -312,11 +316,6 @@ class Payment(Struct, kw_only=True):
     decline_code: str | None
     attempted_at: datetime
     settled_at: datetime | None
-
-
-class InvoiceDetail(Invoice, kw_only=True):
-    lines: list[InvoiceLine]
-    payments: list[Payment]
 
 
 class InvoicePreview(Struct, kw_only=True):

@@ -129,6 +129,7 @@ def create_credit_note(
     amount_minor: int | None = None,
     refund_minor: int | None = None,
     credit_minor: int | None = None,
+    out_of_band_minor: int | None = None,
     refund_ids: Sequence[str] = (),
     reason: Literal["duplicate", "fraudulent", "order_change", "product_unsatisfactory"] | None = None,
     memo: str | None = None,
@@ -138,7 +139,8 @@ def create_credit_note(
 
     `lines` are {"invoice_line_item", "amount"} or {"description", "unit_amount", "quantity"}; without lines
     `amount_minor` is the whole. On a paid invoice `refund_minor` (Stripe refunds), `credit_minor` (to the
-    customer's balance) and the amounts of `refund_ids` (refunds already made) add up to the note's total.
+    customer's balance), `out_of_band_minor` (given back without Stripe) and the amounts of `refund_ids`
+    (refunds already made) add up to the note's total.
     """
     if bool(lines) == (amount_minor is not None):
         raise ValueError("a credit note has either lines or amount_minor")
@@ -150,6 +152,7 @@ def create_credit_note(
             amount=amount_minor,
             refund_amount=refund_minor,
             credit_amount=credit_minor,
+            out_of_band_amount=out_of_band_minor,
             refunds=[{"type": "refund", "refund": refund_id} for refund_id in refund_ids] or None,
             reason=reason,
             memo=memo,

@@ -253,8 +253,8 @@ class RefundFacts:
 class CreditNoteFacts:
     """A correction of an issued invoice. `status` is issued or void.
 
-    `settled_by` says where the amount went: reduces_due (before payment), refund, credit (the customer's
-    balance) or out_of_band; more than one for a note that was split.
+    The total went four ways, which add up to it: it reduces what is due (before payment), is refunded,
+    becomes credit (the customer's balance), or is given back out of band.
     """
 
     id: str
@@ -265,7 +265,10 @@ class CreditNoteFacts:
     type: str
     total_minor: int
     currency: str
-    settled_by: tuple[str, ...]
+    reduces_due_minor: int
+    refund_minor: int
+    credit_minor: int
+    out_of_band_minor: int
     reason: str | None
     metadata: dict[str, str]
 

@@ -76,7 +76,7 @@ def credit_note(shape: Shape) -> CreditNoteFacts:
         type=needed(shape, "type"),
         total_minor=whole(shape, "total"),
         currency=_currency(shape),
-        settled_by=_settled_by(shape),
+        **_ways(shape),
         reason=text(shape, "memo") or text(shape, "reason"),
         metadata=words(shape),
     )
@@ -108,17 +108,24 @@ def test_clock(shape: Shape) -> TestClockFacts:
 test_clock.__test__ = False  # type: ignore[attr-defined]
 
 
-def _settled_by(shape: Shape) -> tuple[str, ...]:
-    """Until clover a note knew whether it came before or after payment only by its type and one refund."""
-    before = whole(shape, "pre_payment_amount") or shape.get("type") == "pre_payment"
-    refunded = rows(shape, "refunds") or reference(shape.get("refund"))
-    ways = {
-        "reduces_due": before,
-        "refund": refunded,
-        "credit": reference(shape.get("customer_balance_transaction")),
-        "out_of_band": whole(shape, "out_of_band_amount"),
+def _ways(shape: Shape) -> dict[str, int]:
+    """How the total was settled. Until clover a note had one refund, without its amount, and no amount
+    before payment but its type; the note never says how much became credit: what nothing else took.
+    """
+    total = whole(shape, "total")
+    before = whole(shape, "pre_payment_amount") or (total if shape.get("type") == "pre_payment" else 0)
+    refunded = sum(whole(each, "amount_refunded") for each in rows(shape, "refunds"))
+    outside, rest = whole(shape, "out_of_band_amount"), total - before
+    if reference(shape.get("refund")) and not refunded:
+        refunded = rest - outside
+    left = rest - refunded - outside
+    is_credit = reference(shape.get("customer_balance_transaction")) is not None
+    return {
+        "reduces_due_minor": before,
+        "refund_minor": refunded,
+        "credit_minor": left if is_credit else 0,
+        "out_of_band_minor": outside if is_credit else outside + left,
     }
-    return tuple(way for way, taken in ways.items() if taken)
 
 
 def _currency(shape: Shape) -> str:

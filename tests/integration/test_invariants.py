@@ -86,6 +86,32 @@ _CASE = (
 _FIRST = " FROM tenant.invoices WHERE number = 'ACME-000001'"
 _ZEROS = "subtotal_minor, discount_minor, tax_minor, credit_minor, total_minor, paid_minor, tax_inclusive"
 
+# A note made at Stripe may have no lines; one that we made has its own.
+_NOTE_ALONE = (
+    "WITH numbered AS (INSERT INTO tenant.credit_note_sequences VALUES (:organization, 1)) "
+    "INSERT INTO tenant.credit_notes (organization_id, id, invoice_id, key, state, number, currency, "
+    "subtotal_minor, discount_minor, tax_minor, amount_minor, reduces_due_minor, refund_minor, credit_minor, "
+    "out_of_band_minor, reason, created_at, issued_at) "
+    "SELECT :organization, gen_random_uuid(), id, 'stripe:cn_1', 'issued', 'ACME-CN-000001', currency, "
+    "{amount}, 0, 0, {amount}, {ways}, 'a complaint', now(), now() FROM tenant.invoices "
+    "WHERE number = 'ACME-000001'"
+)
+_NOTE = (
+    "WITH numbered AS (INSERT INTO tenant.credit_note_sequences VALUES (:organization, 1)), "
+    "note AS (INSERT INTO tenant.credit_notes "
+    "(organization_id, id, invoice_id, key, state, number, currency, "
+    "subtotal_minor, discount_minor, tax_minor, amount_minor, reduces_due_minor, refund_minor, credit_minor, "
+    "out_of_band_minor, reason, created_at, issued_at) "
+    "SELECT :organization, gen_random_uuid(), id, 'asked:1', 'issued', '{number}', currency, "
+    "{amount}, 0, 0, {amount}, 0, 0, 0, {amount}, 'a complaint', now(), now() FROM tenant.invoices "
+    "WHERE number = 'ACME-000001' RETURNING *) "
+    "INSERT INTO tenant.credit_note_lines (organization_id, id, credit_note_id, invoice_line_id, quantity, "
+    "currency, amount_minor, discount_minor, tax_minor, total_minor) "
+    "SELECT :organization, gen_random_uuid(), n.id, l.id, 0, l.currency, {lines_total}, 0, 0, {lines_total} "
+    "FROM note n JOIN tenant.invoice_lines l ON l.invoice_id = n.invoice_id "
+    "WHERE l.key = 'recurring:2026-02-01'"
+)
+
 # What is broken, how, and what the report must say of it. Each statement changes exactly one row.
 FAULTS = {
     "I1 a record is rated by a line that is not there": (
@@ -195,6 +221,30 @@ FAULTS = {
     "I8 the sequence gave a number that no invoice has": (
         "UPDATE tenant.invoice_sequences SET last_number = 4",
         "3 invoice numbers from 1 to 3, the sequence stands at 4",
+    ),
+    "I2 a credit note's lines do not come to the note": (
+        _NOTE.format(lines_total=90, amount=100, number="ACME-CN-000001"),
+        "credit note ACME-CN-000001: lines come to 90 - 0 + 0 = 90, the note says 100 - 0 + 0 = 100 USD",
+    ),
+    "I2 notes credit more of a line than it came to": (
+        _NOTE.format(lines_total=4_901, amount=4_901, number="ACME-CN-000001"),
+        "notes credit 4901 of a line of invoice ACME-000001 that came to 4900",
+    ),
+    "I6 notes take more than the invoice": (
+        _NOTE_ALONE.format(amount=5_061, ways="0, 0, 0, 5061"),
+        "invoice ACME-000001 of 5060: notes of 5061",
+    ),
+    "I6 a note lowered what was due and the invoice does not know": (
+        _NOTE_ALONE.format(amount=100, ways="100, 0, 0, 0"),
+        "of which 100 before payment (the invoice says 0)",
+    ),
+    "I6 more was refunded than came in": (
+        _NOTE_ALONE.format(amount=5_061, ways="0, 5061, 0, 0"),
+        "and 5061 refunded of 5060",
+    ),
+    "I8 the sequence gave a number that no credit note has": (
+        "INSERT INTO tenant.credit_note_sequences (organization_id, last_number) VALUES (:organization, 1)",
+        "0 credit note numbers from  to , the sequence stands at 1",
     ),
     "I9 a job is past its lease": (
         "INSERT INTO ops.jobs (id, kind, unique_key, due_at, state, attempts, deferrals, lease_until_at) "

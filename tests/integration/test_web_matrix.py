@@ -15,6 +15,7 @@ from sqlalchemy import event
 from werkzeug.routing import Rule
 
 from models.base import new_id
+from tests.integration.factories import Quarter
 from tests.integration.web_world import WebWorld, web_world
 from web.calls import Route
 from web.routes import TABLE
@@ -38,6 +39,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "void": True,
         "reason": "a test",
     },
+    "/api/billing/invoices/<id>/credit_notes/": {"reason": "a complaint", "settlement": "credit"},
     "/api/billing/test_clocks/": {"name": "c", "at": "2026-01-01T00:00:00Z"},
     "/api/billing/test_clocks/<id>/advance/": {"to": "2026-02-01T00:00:00Z"},
 }
@@ -47,7 +49,30 @@ GUARDED = [route for route in TABLE if route.access]
 @pytest.fixture(scope="module")
 def world() -> Iterator[WebWorld]:
     with web_world("web_matrix") as made:
+        for quarter in (made.acme, made.globex):
+            _credit(made, quarter)
         yield made
+
+
+def _credit(world: WebWorld, quarter: Quarter) -> None:
+    """A credit note of 1.00 of the first invoice."""
+    values = {"organization": quarter.organization_id, "invoice": quarter.invoice_ids[0]}
+    world.sql(
+        "INSERT INTO tenant.credit_notes (organization_id, id, invoice_id, key, state, number, currency, "
+        "subtotal_minor, discount_minor, tax_minor, amount_minor, reduces_due_minor, refund_minor, "
+        "credit_minor, out_of_band_minor, reason, created_at, issued_at) "
+        "SELECT o.id, gen_random_uuid(), :invoice, 'k', 'issued', upper(o.slug) || '-CN-000001', 'USD', "
+        "100, 0, 0, 100, 0, 0, 0, 100, 'a complaint', now(), now() "
+        "FROM catalog.organizations o WHERE o.id = :organization",
+        **values,
+    )
+
+
+def _note_of(world: WebWorld, quarter: Quarter) -> str:
+    rows = world.sql(
+        "SELECT id FROM tenant.credit_notes WHERE organization_id = :id", id=quarter.organization_id
+    )
+    return str(rows[0][0])
 
 
 def _path(route: Route, values: dict[str, str]) -> str:
@@ -97,6 +122,7 @@ def _owned(world: WebWorld) -> dict[str, dict[str, str]]:
         "/api/billing/organizations/": {"id": str(world.globex.organization_id), "method": str(method)},
         "/api/billing/subscriptions/": {"id": str(world.globex.subscription_id)},
         "/api/billing/invoices/": {"id": invoice, "line": str(line)},
+        "/api/billing/credit_notes/": {"id": _note_of(world, world.globex)},
     }
 
 
@@ -211,6 +237,8 @@ def test_no_answer_to_acme_holds_anything_of_globex(world: WebWorld, route: Rout
         own = {"id": str(world.acme.invoice_ids[0]), "line": _line_of(world, world.acme.invoice_ids[0])}
     if route.path.startswith("/api/billing/organizations/"):
         own = {"id": "acme"}
+    if route.path.startswith("/api/billing/credit_notes/"):
+        own = {"id": _note_of(world, world.acme)}
     answer = world.call("GET", _path(route, own), "acme")
     assert answer.status_code < 300
     marks = [str(value) for ids in _owned(world).values() for value in ids.values()]

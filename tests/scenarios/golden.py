@@ -30,6 +30,23 @@ def invoice_text(invoice: dict[str, Any], slug: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def note_text(note: dict[str, Any], slug: str) -> str:
+    """A credit note as plain text; amounts in minor units."""
+    number, invoice = (
+        str(each).replace(slug.upper(), "ORG") for each in (note["number"], note["invoice_number"])
+    )
+    lines = [f"{number}  of {invoice}  {note['state']}  {note['currency']}", f"reason: {note['reason']}", ""]
+    for position, line in enumerate(note["lines"], start=1):
+        lines.append(f"{position:>3}  {line['description']}")
+        lines.append(
+            f"     {line['amount_minor']}   discount {line['discount_minor']}   tax {line['tax_minor']}"
+            f"   = {line['total_minor']}"
+        )
+    names = ("subtotal", "discount", "tax", "amount", "reduces_due", "refund", "credit", "out_of_band")
+    lines += ["", *(f"{name:>12} {note[f'{name}_minor']:>10}" for name in names)]
+    return "\n".join(lines) + "\n"
+
+
 def _day(instant: str) -> str:
     return instant[:16].replace("T", " ")
 

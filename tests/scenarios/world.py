@@ -203,11 +203,11 @@ class Customer:
     @property
     def charges(self) -> list[tuple[str, int]]:
         """(status, amount) of every payment attempt, in sequence."""
+        return self.rows(
+            "SELECT status, amount_minor FROM tenant.payments ORDER BY attempted_at, invoice_id, attempt"
+        )
+
+    def rows(self, statement: str) -> list[Any]:
+        """What a query finds in the organization."""
         with self.world.context.tenant(self.id) as unit:
-            rows = unit.session.execute(
-                text(
-                    "SELECT status, amount_minor FROM tenant.payments "
-                    "ORDER BY attempted_at, invoice_id, attempt"
-                )
-            )
-            return [tuple(row) for row in rows]
+            return [tuple(row) for row in unit.session.execute(text(statement))]

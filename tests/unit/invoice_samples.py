@@ -9,7 +9,9 @@ from uuid import UUID, uuid5
 
 from billing.rating import ChargeTerms, rate
 from models.catalog import Meter, Product, SubscriptionBundle
-from models.document_queries import DocumentLine, InvoiceDocument
+from models.credit_note_queries import NoteDetail
+from models.credit_notes import CreditNote, CreditNoteLine
+from models.document_queries import DocumentLine, InvoiceDocument, NoteDocument
 from models.invoices import Invoice, InvoiceLine, Payment
 from models.organizations import Organization
 
@@ -56,6 +58,7 @@ class Sheet:
     bundle: SubscriptionBundle | None = None
     lines: list[DocumentLine] = field(default_factory=list)
     payments: list[Payment] = field(default_factory=list)
+    credit_notes: list[CreditNote] = field(default_factory=list)
 
     def charge(
         self, product: Product, description: str, unit_price: int, quantity: int = 1, **amounts: int
@@ -107,6 +110,7 @@ class Sheet:
             "credit_minor": 0,
             "total_minor": total,
             "paid_minor": total if status == "paid" else 0,
+            "reduced_minor": 0,
             "tax_name": "VAT" if tax else None,
             "tax_percentage": Decimal("15.0000") if tax else None,
             "tax_inclusive": False,
@@ -119,8 +123,55 @@ class Sheet:
 
     def document(self, status: str, **changes: Any) -> InvoiceDocument:
         return InvoiceDocument(
-            self.invoice(status, **changes), self.organization, self.bundle, self.lines, self.payments
+            self.invoice(status, **changes),
+            self.organization,
+            self.bundle,
+            self.lines,
+            self.payments,
+            self.credit_notes,
         )
+
+    def credit(self, reason: str, **ways: int) -> CreditNote:
+        """A note of the invoice, settled in these ways."""
+        amount = sum(ways.values())
+        note = CreditNote(
+            id=uuid5(_SPACE, f"note {len(self.credit_notes)}"),
+            number=f"{self.organization.slug.upper()}-CN-{len(self.credit_notes) + 1:06d}",
+            state="issued",
+            currency=self.currency,
+            subtotal_minor=amount,
+            discount_minor=0,
+            tax_minor=0,
+            amount_minor=amount,
+            reason=reason,
+            created_at=MAY,
+            issued_at=MAY,
+            **{"reduces_due_minor": 0, "refund_minor": 0, "credit_minor": 0, "out_of_band_minor": 0, **ways},
+        )
+        self.credit_notes.append(note)
+        return note
+
+    def note_document(self) -> NoteDocument:
+        """The last note's document: it credits every line whole."""
+        note, lines = self.credit_notes[-1], []
+        for entry in self.lines:
+            line = entry.line
+            total = line.amount_minor - line.discount_minor + line.tax_minor
+            part = CreditNoteLine(
+                invoice_line_id=line.id,
+                quantity=line.quantity if line.kind == "recurring" else Decimal(0),
+                currency=self.currency,
+                amount_minor=line.amount_minor,
+                discount_minor=line.discount_minor,
+                tax_minor=line.tax_minor,
+                total_minor=total,
+            )
+            lines.append((part, line, entry.product))
+        note.subtotal_minor = sum(part.amount_minor for part, _, _ in lines)
+        note.discount_minor = sum(part.discount_minor for part, _, _ in lines)
+        note.tax_minor = sum(part.tax_minor for part, _, _ in lines)
+        invoice = self.invoice("paid")
+        return NoteDocument(NoteDetail(note, invoice.number, lines), invoice, self.organization)
 
     def _line(
         self,

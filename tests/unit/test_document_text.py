@@ -9,13 +9,13 @@ import pytest
 from billing.rating import ChargeTerms
 from models.document_queries import InvoiceDocument
 from models.organizations import Organization
-from tasks.document_text import date_text, document_text, quantity_text, unit_price_text
+from tasks.document_text import date_text, document_text, quantity_text, seller_text, unit_price_text
 from tests.unit import invoice_samples as samples
 
 
 def printed(document: InvoiceDocument) -> dict[str, Any]:
     text: dict[str, Any] = _plain_spaces(
-        document_text(document, "Rozitech", "12 Loop Street\\nCape Town 8001")
+        document_text(document, seller_text("Rozitech", "12 Loop Street\\nCape Town 8001", "4870212345"))
     )
     return text
 
@@ -145,7 +145,7 @@ def test_a_paid_invoice_tells_of_each_attempt() -> None:
     [
         ("draft", "$561.23 so far, nothing to pay yet", "Total"),
         ("void", "Void: nothing to pay", "Total"),
-        ("uncollectible", "$561.23 was not paid", "Total"),
+        ("uncollectible", "$561.23 was not paid", "Amount due"),
         ("open", "$561.23 due", "Amount due"),
     ],
 )
@@ -215,7 +215,10 @@ def test_lines_of_one_product_stand_together() -> None:
 def test_the_parties_are_written_as_on_an_envelope() -> None:
     text = printed(samples.zar_bundle().document("open"))
 
-    assert text["seller"] == {"name": "Rozitech", "lines": ["12 Loop Street", "Cape Town 8001"]}
+    assert text["seller"] == {
+        "name": "Rozitech",
+        "lines": ["12 Loop Street", "Cape Town 8001", "Tax number 4870212345"],
+    }
     assert text["customer"]["lines"] == [
         "14 Kerkstraat",
         "6280 Graaff-Reinet",

@@ -1,0 +1,80 @@
+"""Invoices and credit notes as the commands find, read and show them."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import cast
+from uuid import UUID
+
+from billing.credit_notes import Wanted
+from billing.errors import InvalidTerms, NotFound
+from billing.money import Money, format_money
+from models.credit_note_queries import NoteDetail
+from models.invoices import Invoice
+from models.reading import named_invoice
+from tasks.closing import PaymentResult
+from tasks.context import Context
+from tasks.credit_notes import NoteTerms, Way
+
+
+def find(context: Context, reference: str) -> tuple[UUID, UUID]:
+    """The organization and the id of the invoice that is named by number or id. Raises NotFound."""
+    with context.auditor.system() as session:
+        found = named_invoice(session, reference)
+    if found is None:
+        raise NotFound("no such invoice")
+    return found
+
+
+def invoice_line(invoice: Invoice) -> str:
+    """How an invoice stands, on one line."""
+    due = format_money(Money(invoice.due_minor, invoice.currency))
+    total = format_money(Money(invoice.total_minor, invoice.currency))
+    owed = f", {due} of it unpaid" if invoice.status in ("open", "uncollectible") else ""
+    return f"{invoice.number}  {invoice.status}  {total}{owed}"
+
+
+def result_line(result: PaymentResult) -> str:
+    """What a payment on demand came to, on one line."""
+    if result.result == "paid":
+        return "paid"
+    act = f"; the customer can act on {result.hosted_invoice_url}" if result.hosted_invoice_url else ""
+    return f"{result.result.replace('_', ' ')}: {result.message} ({result.decline_code}){act}"
+
+
+def note_terms(reason: str, amount: int | None, lines: Sequence[str], settle: str | None) -> NoteTerms:
+    """The terms of `dunlin invoices credit`. Raises InvalidTerms."""
+    wanted = dict(map(_line, lines))
+    if len(wanted) < len(lines):
+        raise InvalidTerms("names a line twice", field="line")
+    return NoteTerms(reason=reason, settlement=cast(Way | None, settle), amount_minor=amount, lines=wanted)
+
+
+def _line(text: str) -> tuple[UUID, Wanted]:
+    name, sign, part = text.partition("=")
+    if not sign:
+        name, sign, part = text.partition("x")
+    try:
+        if not sign:
+            return UUID(name), Wanted()
+        if "=" in text:
+            return UUID(name), Wanted(amount_minor=int(part))
+        return UUID(name), Wanted(quantity=Fraction(part))
+    except (ValueError, ZeroDivisionError):
+        raise InvalidTerms(f"{text!r} is not ID, ID=MINOR_UNITS or IDxQUANTITY", field="line") from None
+
+
+def note_lines(found: NoteDetail) -> Iterator[str]:
+    """A note with its lines and where its amount went."""
+    note = found.note
+    yield f"{note.number}  {format_money(Money(note.amount_minor, note.currency))}  of {found.invoice_number}"
+    for line, source, _ in found.lines:
+        yield f"  {format_money(Money(line.total_minor, note.currency)):>14}  {source.description}"
+    ways = (
+        ("taken off what was due", note.reduces_due_minor),
+        ("refunded", note.refund_minor),
+        ("added to the credit", note.credit_minor),
+        ("settled out of band", note.out_of_band_minor),
+    )
+    for way, minor in ways:
+        if minor:
+            yield f"  {format_money(Money(minor, note.currency)):>14}  {way}"

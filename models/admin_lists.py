@@ -204,7 +204,8 @@ INVOICES = ListQuery(
     columns="t.id, coalesce(t.number, '(draft)') AS number, "
     + ORGANIZATION
     + ", t.kind, t.status, t.currency, "
-    "t.period_start_at, t.period_end_at, t.total_minor, t.paid_minor, t.finalized_at, t.parked_reason",
+    "t.period_start_at, t.period_end_at, t.total_minor, t.paid_minor, "
+    "t.total_minor - t.reduced_minor - t.paid_minor AS due_minor, t.finalized_at, t.parked_reason",
     source="tenant.invoices t" + OF_ORGANIZATION,
     latest="t.id DESC",
     search=("t.number", "o.name", "o.slug", "t.stripe_invoice_id"),
@@ -266,7 +267,7 @@ STEPS = ListQuery(
 MAILS = ListQuery(
     columns="t.id, t.created_at, "
     + ORGANIZATION
-    + ", t.channel, t.kind, t.recipient, t.subject, t.state, t.sent_at",
+    + ", t.channel, t.kind, t.recipient, t.subject, t.state, t.sent_at, t.error",
     source="tenant.notifications t" + OF_ORGANIZATION,
     latest="t.id DESC",
     search=("t.recipient", "t.subject", "o.name"),

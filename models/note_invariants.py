@@ -55,7 +55,7 @@ TOTALS = """
         WHERE n.organization_id = i.organization_id AND n.invoice_id = i.id
           AND n.state IN ('pending', 'issued')
     ) n
-    WHERE n.credited > i.total_minor + i.credit_minor OR n.reduced <> i.reduced_minor
+    WHERE n.credited > greatest(0, i.total_minor + i.credit_minor) OR n.reduced <> i.reduced_minor
        OR n.refunded > n.received
 """
 

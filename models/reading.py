@@ -20,7 +20,7 @@ from models.catalog import (
     SubscriptionBundle,
 )
 from models.credit_notes import CreditNote
-from models.invoices import Invoice, InvoiceLine, Payment
+from models.invoices import Invoice, InvoiceLine, Notification, Payment
 from models.ops import Heartbeat, UsageBatch
 from models.organizations import Organization
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
@@ -117,6 +117,13 @@ def named_invoice(session: Session, reference: str) -> tuple[UUID, UUID] | None:
         statement = statement.where(Invoice.number == reference.upper())
     row = session.execute(statement).one_or_none()
     return (row[0], row[1]) if row else None
+
+
+def notification(session: Session, notification_id: UUID) -> Notification | None:
+    """A mail or webhook by its id; for a session that reads all organizations."""
+    return session.execute(
+        select(Notification).where(Notification.id == notification_id)
+    ).scalar_one_or_none()
 
 
 # -- subscriptions and invoices: inside one organization -------------------------------------------

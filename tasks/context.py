@@ -44,7 +44,8 @@ class Context:
     def system(self) -> Iterator["Unit"]:
         """A transaction outside any organization, on wall time."""
         with self.database.system() as session:
-            unit = Unit(session=session, now=self.wall(), settings=self.settings)
+            now = self.wall()
+            unit = Unit(session=session, now=now, wall=now, settings=self.settings)
             yield unit
         self._ring(unit)
 
@@ -76,8 +77,14 @@ class Context:
         if entered is None:
             raise NotFound("no such organization")
         organization, clock = entered
-        now = clock.frozen_at if clock else self.wall()
-        return TenantUnit(session=session, now=now, settings=self.settings, organization=organization)
+        wall = self.wall()
+        return TenantUnit(
+            session=session,
+            now=clock.frozen_at if clock else wall,
+            wall=wall,
+            settings=self.settings,
+            organization=organization,
+        )
 
     def _ring(self, unit: "Unit") -> None:
         """After the commit: a worker that came earlier would not find the rows."""
@@ -91,6 +98,7 @@ class Unit:
 
     session: Session
     now: datetime
+    wall: datetime
     settings: Settings
     rings: list[tuple[str, str | None]] = field(default_factory=list)
 
@@ -133,3 +141,22 @@ class TenantUnit(Unit):
                 due_at=due_at or self.now,
             )
         )
+
+    def enqueue_apart(self, kind: str, key: str, *, subject_id: UUID) -> UUID | None:
+        """Add a job of this organization on the wall clock, once per `key`: what leaves the house at once.
+
+        Its kind must run without the organization's lock.
+        """
+        job_id = work.add_job(
+            self.session,
+            Job(
+                kind=kind,
+                unique_key=f"{kind}:{key}",
+                organization_id=self.organization.id,
+                subject_id=subject_id,
+                due_at=self.wall,
+            ),
+        )
+        if job_id is not None:
+            self.ring(kind, str(job_id))
+        return job_id

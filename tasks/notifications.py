@@ -29,28 +29,32 @@ _SUBJECTS = {
 }
 # Only staff need to know of these.
 _INTERNAL = frozenset({"invoice.parked", "refund.failed", "dispute.opened", "dispute.closed"})
+MAILED = frozenset(_SUBJECTS) - _INTERNAL
 
 
 def write(unit: TenantUnit, kind: str, key: str, content: Mapping[str, Any], *, by_mail: bool = True) -> None:
     """Store the mail and the webhook of one happening; the key keeps a repeat from telling it twice."""
     subject = _SUBJECTS[kind].format_map(_Blank(content))
     recipients = {"webhook": "products"}
-    if by_mail and kind not in _INTERNAL:
+    if by_mail and kind in MAILED:
         recipients["mail"] = unit.organization.email
     for channel, recipient in recipients.items():
-        unit.session.add(
-            Notification(
-                organization_id=unit.organization.id,
-                key=f"{kind}:{key}:{channel}",
-                channel=channel,
-                kind=kind,
-                recipient=recipient,
-                subject=subject,
-                content=dict(content),
-                state="kept",
-                created_at=unit.now,
-            )
+        is_sent = channel == "mail" and unit.settings.smtp is not None
+        row = Notification(
+            organization_id=unit.organization.id,
+            key=f"{kind}:{key}:{channel}",
+            channel=channel,
+            kind=kind,
+            recipient=recipient,
+            subject=subject,
+            content=dict(content),
+            state="queued" if is_sent else "kept",
+            created_at=unit.now,
         )
+        unit.session.add(row)
+        if is_sent:
+            unit.session.flush()
+            unit.enqueue_apart("mails.send", str(row.id), subject_id=row.id)
 
 
 class _Blank(dict[str, Any]):

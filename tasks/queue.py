@@ -39,6 +39,8 @@ Tick = Callable[[Context], None]
 
 # Every job kind and its use case; a job row whose kind is not here is a defect of a deploy.
 _use_cases: dict[str, UseCase] = {}
+# Kinds that do not touch what the organization's lock guards, and wait for others' servers.
+_without_lock: set[str] = set()
 
 
 # Task name -> queue; Celery asks `route` for each message.
@@ -80,11 +82,16 @@ def bound() -> Context:
     return _Process.context
 
 
-def job(name: str, queue: str) -> Callable[[UseCase], UseCase]:
-    """Make a use case of a job row a Celery task `name` on `queue`; its argument is the job's id."""
+def job(name: str, queue: str, *, locked: bool = True) -> Callable[[UseCase], UseCase]:
+    """Make a use case of a job row a Celery task `name` on `queue`; its argument is the job's id.
+
+    It runs under its organization's lock, unless it is not `locked`.
+    """
 
     def register(use_case: UseCase) -> UseCase:
         _use_cases[name] = use_case
+        if not locked:
+            _without_lock.add(name)
 
         def run(job_id: str) -> str:
             return run_job(bound(), UUID(job_id))
@@ -146,7 +153,7 @@ def run_job(context: Context, job_id: UUID) -> str:
 def _attempt(context: Context, claimed: ClaimedJob) -> str:
     lock = (
         context.database.organization_lock(claimed.organization_id)
-        if claimed.organization_id
+        if claimed.organization_id and claimed.kind not in _without_lock
         else nullcontext()
     )
     try:

@@ -1,10 +1,13 @@
 """Everything that the environment decides, read once by each process."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Self
+from email.utils import parseaddr
+from typing import Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from billing.dunning import DunningPolicy
 from billing.errors import BillingError
@@ -14,6 +17,22 @@ class BadSetting(BillingError):
     """A setting is missing or malformed; its name is in the message, its value is not."""
 
     code = "bad_setting"
+
+
+Security = Literal["none", "starttls", "tls"]
+_SECURITY: dict[str, Security] = {"smtp": "none", "smtp+starttls": "starttls", "smtps": "tls"}
+_MAIL_PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """Where mail is handed over."""
+
+    host: str
+    port: int
+    security: Security
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +46,9 @@ class Settings:
     stripe_webhook_secrets: tuple[str, ...] = field(repr=False)
     secret_key: str = field(repr=False)
     key_pepper: str = field(repr=False)
+    # None sends no mail: it is kept, and the admin's mailbox shows it.
+    smtp: MailServer | None = field(default=None, repr=False)
+    mail_from: str = ""
     stripe_api_base: str | None = None
     stripe_publishable_key: str = ""
     # None keeps Stripe's own limits by the key's mode; 0 keeps none, for the local Stripe.
@@ -56,6 +78,8 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings. Raises BadSetting naming the variable, never its value."""
         optional = _present(environ)
+        if "smtp" in optional and not optional.get("mail_from"):
+            raise BadSetting("the environment variable MAIL_FROM is missing: mail needs a sender")
         return cls(
             database_url=_required(environ, "DATABASE_URL"),
             auditor_url=_required(environ, "DATABASE_AUDITOR_URL"),
@@ -95,7 +119,31 @@ def _days_or_never(value: str) -> timedelta | None:
     return None if value == "never" else _days(value)
 
 
+def _mail_server(url: str) -> MailServer:
+    """`smtp://user:password@host:port` (plain), `smtp+starttls://…` or `smtps://…` (TLS from the start)."""
+    parts = urlsplit(url)
+    security = _SECURITY[parts.scheme]
+    if not parts.hostname:
+        raise ValueError("no host")
+    return MailServer(
+        host=parts.hostname,
+        port=parts.port or _MAIL_PORTS[security],
+        security=security,
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+    )
+
+
+def _address(value: str) -> str:
+    _, address = parseaddr(value)
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", address) or "\n" in value:
+        raise ValueError("no address")
+    return value
+
+
 _OPTIONAL: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "SMTP_URL": ("smtp", _mail_server),
+    "MAIL_FROM": ("mail_from", _address),
     "STRIPE_API_BASE": ("stripe_api_base", str),
     "STRIPE_PUBLISHABLE_KEY": ("stripe_publishable_key", str),
     "STRIPE_CALLS_PER_SECOND": ("stripe_calls_per_second", int),
@@ -123,6 +171,7 @@ def _present(environ: Mapping[str, str]) -> dict[str, Any]:
         if raw := environ.get(name, ""):
             try:
                 values[attribute] = convert(raw)
-            except (ValueError, ArithmeticError) as error:
-                raise BadSetting(f"the environment variable {name} is malformed") from error
+            except (ValueError, ArithmeticError, LookupError):
+                # Not chained: the error would show the value.
+                raise BadSetting(f"the environment variable {name} is malformed") from None
     return values

@@ -5,17 +5,17 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, abort, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, g, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from billing.errors import InvalidTerms
-from models import admin_lists, overview
+from models import admin_lists, overview, reading
 from models.ops import AuditEntry, Job
 from models.overview import Gauge
 from models.reading import DATABASE_AWAY
 from models.work import redrive_job
-from tasks import users
+from tasks import mails, users
 from tasks.accounts import broken_batches, kept_accounts, product_totals
 from tasks.context import Context
 from web.admin import sessions, showing
@@ -44,6 +44,7 @@ def admin_blueprint(context: Context, limiter: RateLimiter) -> Blueprint:
         ("/<area>/<name>/", views.listing, ["GET"]),
         ("/<area>/<name>/<uuid:key>/", views.row, ["GET"]),
         ("/ops/job/<uuid:key>/redrive/", views.redrive, ["POST"]),
+        ("/ops/mail/<uuid:key>/letter/", views.letter, ["GET"]),
     ):
         admin.add_url_rule(rule, view_func=view, methods=methods, strict_slashes=False)
     admin.register_error_handler(HTTPException, _refused)
@@ -164,6 +165,16 @@ class _Views:
             unit.session.add(_entry(sessions.person().email, "redrove", "job", key))
             unit.ring(unit.session.get_one(Job, key).kind, str(key))
         return redirect(url_for("admin.row", area="ops", name="job", key=key))
+
+    def letter(self, key: UUID) -> Response:
+        """A mail as its reader sees it, in a page that can do nothing but be looked at."""
+        with self._context.auditor.system() as session:
+            row = reading.notification(session, key)
+        if row is None or row.channel != "mail":
+            abort(404, "There is no such mail.")
+        written = mails.letter(self._context, row.organization_id, row)
+        policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
+        return make_response(written.html, {"Content-Security-Policy": policy})
 
     def _audit(self, actor: str, action: str, object_type: str, object_id: UUID) -> None:
         with self._context.system() as unit:

@@ -108,8 +108,9 @@ PAGES: tuple[ListPage, ...] = (
             Column("state", "State", "badge"),
             Column("created_at", "Written", "time"),
             Column("sent_at", "Sent", "time"),
+            Column("error", "Refused because"),
         ),
-        {"channel": ("mail", "webhook"), "state": ("queued", "sent", "kept")},
+        {"channel": ("mail", "webhook"), "state": ("queued", "sent", "failed", "kept")},
     ),
     ListPage(
         "ops",

@@ -1,7 +1,7 @@
 """Which lists the admin has, where, and how each column is shown."""
 
 from models import admin_lists
-from web.admin import ops_pages, usage_pages
+from web.admin import note_pages, ops_pages, usage_pages
 from web.admin.listing import Column, ListPage, of_invoice, of_organization
 
 _SUBSCRIPTION_STATES = (
@@ -156,6 +156,7 @@ PAGES: tuple[ListPage, ...] = (
             Column("period_end_at", "Until", "time"),
             Column("total_minor", "Total", "money"),
             Column("paid_minor", "Paid", "money"),
+            Column("due_minor", "Due", "money"),
             Column("finalized_at", "Finalized", "time"),
             Column("parked_reason", "Parked because"),
         ),
@@ -168,6 +169,7 @@ PAGES: tuple[ListPage, ...] = (
         (
             ("Lines", "billing/line", "invoice"),
             ("Payments", "billing/payment", "invoice"),
+            ("Credit notes", "billing/creditnote", "invoice"),
             ("Dunning", "billing/dunningcase", "invoice"),
         ),
     ),
@@ -238,6 +240,7 @@ PAGES: tuple[ListPage, ...] = (
         (Column("at", "At", "time"), Column("kind", "Step", "badge"), Column("detail", "Detail")),
         inner=True,
     ),
+    *note_pages.PAGES,
     *ops_pages.PAGES,
 )
 

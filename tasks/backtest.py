@@ -87,7 +87,7 @@ def _add_batch(
 
 def _draft(text: str, sold: CatalogSpec) -> Mapping[str, PlanSpec]:
     """The plans of a file by code; their meters must add up as the events were counted."""
-    spec = parse(text)
+    spec = parse(text, sold)
     if not spec.plans:
         raise InvalidTerms("has no plan", field="products")
     for product in spec.products.values():

@@ -37,13 +37,17 @@ _MOST_MINOR = 99_999_999
 Shape = TypeVar("Shape")
 
 
-def parse(text: str) -> CatalogSpec:
-    """Read a catalog file. Raises InvalidTerms whose field is the place: `products.autoflow.plans...`."""
+def parse(text: str, known: CatalogSpec | None = None) -> CatalogSpec:
+    """Read a catalog file. Raises InvalidTerms whose field is the place: `products.autoflow.plans...`.
+
+    With a `known` catalog a file may hold plans alone: tiers, meters, what a product is called and how its
+    plans are charged are taken from there, unless the file says them itself.
+    """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidTerms(f"is not TOML: {error}", field="file") from error
-    return _Reading(_shaped(raw, CatalogFile, "")).spec()
+    return _Reading(_shaped(raw, CatalogFile, ""), known or CatalogSpec()).spec()
 
 
 def _shaped(value: object, shape: type[Shape], place: str) -> Shape:
@@ -73,14 +77,16 @@ def _place(kind: str, index: int, raw: Mapping[str, object]) -> str:
 @dataclass(frozen=True, slots=True)
 class _Reading:
     file: CatalogFile
+    known: CatalogSpec
 
     def spec(self) -> CatalogSpec:
-        tiers = _by_code(((tier.code, tier) for tier in self.file.tiers), "tiers")
+        own = _by_code(((tier.code, tier) for tier in self.file.tiers), "tiers")
+        tiers = {**self.known.tiers, **own}
         plans: list[tuple[str, PlanSpec]] = []
         products: list[tuple[str, ProductSpec]] = []
         for index, raw in enumerate(self.file.products):
             place = _place("products", index, raw)
-            product = _shaped(raw, ProductFile, place)
+            product = _shaped({**self._known_product(raw), **raw}, ProductFile, place)
             products.append((product.code, _product(product, place)))
             for tier, plan in product.plans.items():
                 if tier not in tiers:
@@ -88,12 +94,16 @@ class _Reading:
                 made = self._plan(product, plan, (tier, tiers[tier].name), f"{place}.plans.{tier}")
                 plans.append((made.code, made))
         return CatalogSpec(
-            tiers=tiers,
+            tiers=own,
             tax_rates=_by_code(((rate.code, rate) for rate in self.file.tax_rates), "tax_rates"),
             products=_by_code(products, "products"),
             plans=_by_code(plans, "plans"),
             bundles=_by_code(self._bundles(), "bundles"),
         )
+
+    def _known_product(self, raw: Mapping[str, object]) -> dict[str, object]:
+        found = self.known.products.get(str(raw.get("code")))
+        return {} if found is None else {"name": found.name, "billing_type": found.billing_type}
 
     def _plan(
         self, product: ProductFile, raw: Mapping[str, object], tier: tuple[str, str], place: str
@@ -102,12 +112,14 @@ class _Reading:
         if len(set(plan.features)) < len(plan.features):
             raise InvalidTerms("names a feature twice", field=f"{place}.features")
         prices = self._prices(plan.prices, f"{place}.prices")
-        meters = {meter.code: meter for meter in product.meters}
+        known = self.known.products.get(product.code)
+        meters = {**(known.meters if known else {}), **{meter.code: meter for meter in product.meters}}
+        before = self.known.plans.get(f"{product.code}-{tier[0]}")
         return PlanSpec(
             product=product.code,
             tier=tier[0],
             name=plan.name or tier[1],
-            base_charge=plan.base_charge or product.base_charge,
+            base_charge=plan.base_charge or (before.base_charge if before else product.base_charge),
             features=tuple(plan.features),
             limits={name: _limit(name, most, f"{place}.limits") for name, most in plan.limits.items()},
             public=plan.public,

@@ -127,6 +127,18 @@ def test_a_dearer_draft_says_who_pays_what(context: Context, quarter: None) -> N
     assert list(backtest_text.as_rows(found)) == [("acme", "USD", 9960, 9960, 11264, 1304)]
 
 
+def test_a_file_may_hold_the_draft_plan_alone(context: Context, quarter: None) -> None:
+    draft = """
+    [[products]]
+    code = "flow"
+    [products.plans.pro]
+    prices.USD = 5000
+    charges.runs.USD = { model = "per_unit", unit_price = "2" }
+    """
+
+    assert total(backtest.run(context, draft, QUARTER)) == (9960, 9960, 10000 + 264)
+
+
 def test_a_charge_that_is_dropped_costs_nothing(context: Context, quarter: None) -> None:
     assert total(backtest.run(context, drafted(context, None), QUARTER)) == (9960, 9960, 9800)
 

@@ -104,14 +104,19 @@ class Call:
         except ValueError:
             raise NotFound(missing) from None
 
-    def page(self) -> Page:
-        """The page that `?limit=` and `?cursor=` ask for. Raises InvalidFields."""
-        limit = self.query.get("limit", str(DEFAULT_LIMIT))
+    def limit(self, default: int) -> int:
+        """How many rows `?limit=` asks for. Raises InvalidFields."""
+        limit = self.query.get("limit", str(default))
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LIMIT):
             raise InvalidFields([FieldError("limit", f"must be 1 to {MAX_LIMIT}")])
+        return int(limit)
+
+    def page(self) -> Page:
+        """The page that `?limit=` and `?cursor=` ask for. Raises InvalidFields."""
+        limit = self.limit(DEFAULT_LIMIT)
         cursor = self.query.get("cursor")
         try:
-            return Page(limit=int(limit), before=UUID(cursor) if cursor is not None else None)
+            return Page(limit=limit, before=UUID(cursor) if cursor is not None else None)
         except ValueError:
             raise InvalidFields([FieldError("cursor", "is not one that a list gave")]) from None
 

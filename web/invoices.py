@@ -58,7 +58,8 @@ def pdf(call: Call) -> Answer:
 def explain(call: Call) -> Answer:
     organization_id, invoice_id = call.organization_of("invoice")
     line_id = call.path_id("line", "no such invoice line")
-    return Answer(explain_line(call.context, organization_id, invoice_id, line_id, call.query.get("page")))
+    page, limit = call.query.get("page"), call.limit(_EVENTS)
+    return Answer(explain_line(call.context, organization_id, invoice_id, line_id, page, page_size=limit))
 
 
 def explain_whole(call: Call) -> Answer:
@@ -134,6 +135,7 @@ def _payment(row: Payment) -> shapes.Payment:
 
 
 _ALL = "/api/billing/invoices/"
+_EVENTS = 100
 
 ROUTES = (
     Route(
@@ -191,7 +193,10 @@ ROUTES = (
         summary="Why a line is what it is: price, tiers, proration, discount, tax; its events page by page",
         tag="Invoices",
         answer=dict[str, Any],
-        query={"page": "`next` of the page of events before"},
+        query={
+            "page": "`next` of the page of events before",
+            "limit": f"how many events, 1 to 200, {_EVENTS} if not given",
+        },
         refusals=(404,),
     ),
 )

@@ -371,6 +371,18 @@ def test_a_line_is_explained(world: WebWorld) -> None:
     assert explained["recomputed"]["agrees"] is True
 
 
+def test_the_events_of_a_line_come_page_by_page(world: WebWorld) -> None:
+    invoice = world.acme.invoice_ids[0]
+    usage = _get(world, f"/api/billing/invoices/{invoice}/", "acme")["lines"][1]
+    path = f"/api/billing/invoices/{invoice}/lines/{usage['id']}/explain/"
+    first = _get(world, path, "acme", limit="2")["events"]
+    second = _get(world, path, "acme", limit="2", page=first["next"])["events"]
+    ids = [event["event_id"] for page in (first, second) for event in page["items"]]
+    assert (ids, second["next"]) == (["e1", "e2", "e3"], None)
+    refused = _get(world, path, "acme", 422, limit="0")
+    assert [error["field"] for error in refused["errors"]] == ["limit"]
+
+
 def test_an_invoice_is_explained_whole(world: WebWorld) -> None:
     invoice = _get(world, "/api/billing/invoices/", "acme")["items"][-1]["id"]
     explained = _get(world, f"/api/billing/invoices/{invoice}/explain/", "acme")

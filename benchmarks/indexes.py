@@ -26,6 +26,7 @@ from benchmarks.many_rows import NOW, PRODUCTS, Rows, fill, numbered
 from cli.local.stack import LocalStack
 from models import (
     access_queries,
+    accounts,
     admin_lists,
     admin_usage_lists,
     billing_queries,
@@ -34,9 +35,11 @@ from models import (
     credentials,
     mailbox,
     organization_queries,
+    quarantine,
     reading,
     sale_queries,
     usage_billing,
+    usage_corrections,
     usage_intake,
     work,
 )
@@ -203,6 +206,7 @@ def _api_paths(rows: Rows) -> list[AccessPath]:
 def _billing_paths(rows: Rows) -> list[AccessPath]:
     one, organization = rows.one, numbered("organization", rows.one)
     subscription, line = numbered("subscription", one), numbered("line", one)
+    product = numbered("product", one % PRODUCTS)
     window = UsageWindow(
         organization,
         subscription,
@@ -224,6 +228,28 @@ def _billing_paths(rows: Rows) -> list[AccessPath]:
             "organization",
             lambda s: usage_billing.late_groups(s, organization, subscription),
         ),
+        AccessPath(
+            "usage: corrected after the end",
+            "organization",
+            lambda s: usage_intake.ended_with_late_corrections(s, organization),
+        ),
+        AccessPath(
+            "usage: what to correct",
+            "organization",
+            lambda s: usage_corrections.lock_record(s, organization, product, "x"),
+        ),
+        AccessPath(
+            "usage: conflicts of a product",
+            "auditor",
+            lambda s: quarantine.conflicts(
+                s,
+                organization_id=None,
+                product_id=product,
+                before=None,
+                most=51,
+            ),
+        ),
+        AccessPath("usage: the accounts of a day", "auditor", lambda s: accounts.day_accounts(s, NOW.date())),
         AccessPath(
             "usage: late after the end",
             "intake",
@@ -262,6 +288,14 @@ def _staff_paths(rows: Rows) -> list[AccessPath]:
         AccessPath("staff: newest payments", "auditor", lambda s: admin_lists.rows(s, admin_lists.PAYMENTS)),
         AccessPath("staff: newest cases", "auditor", lambda s: admin_lists.rows(s, admin_lists.CASES)),
         AccessPath("staff: newest mails", "auditor", lambda s: admin_lists.rows(s, admin_lists.MAILS)),
+        AccessPath(
+            "staff: newest corrections",
+            "auditor",
+            lambda s: admin_lists.rows(s, admin_usage_lists.CORRECTIONS),
+        ),
+        AccessPath(
+            "staff: newest conflicts", "auditor", lambda s: admin_lists.rows(s, admin_usage_lists.CONFLICTS)
+        ),
         AccessPath(
             "staff: usage of a day",
             "auditor",

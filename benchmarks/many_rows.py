@@ -180,6 +180,32 @@ def _fill_tenants(connection: Connection, rows: Rows) -> None:
         occurred_at="timestamptz '2026-05-15 12:00Z' + n * interval '5 minutes'",
         late="n % 1000 = 0",
     )
+    insert(
+        connection,
+        "tenant.usage_corrections",
+        many // 10,
+        **of,
+        id=sql_id("line", "n"),
+        product_id=product,
+        meter_id=sql_id("meter", f"n % {PRODUCTS}"),
+        event_id="'event-' || n",
+        occurred_at="timestamptz '2026-05-15 12:00Z' + n * interval '5 minutes'",
+        kind="'quantity'",
+        quantity="2",
+        number="1",
+        invoice_line_id="CASE WHEN n % 100 > 0 THEN " + sql_id("line", "n") + " END",
+    )
+    insert(
+        connection,
+        "tenant.usage_conflicts",
+        many // 10,
+        **of,
+        id=sql_id("line", "n"),
+        product_id=product,
+        event_id="'event-' || n",
+        event='\'{"quantity": "1", "occurred_at": "2026-05-15T12:00:00+00:00", "properties": null}\'',
+        received_at="timestamptz '2026-05-15 12:00Z' + n * interval '1 s'",
+    )
     _fill_invoices(connection, rows, of)
 
 

@@ -23,9 +23,10 @@ USAGE = ListQuery(
         "day": "t.occurred_at",
     },
 )
+# By key, for the rows of the page alone.
 _OF_RECORD = (
-    " JOIN tenant.usage_records r ON r.organization_id = t.organization_id AND r.product_id = t.product_id "
-    "AND r.event_id = t.event_id"
+    " CROSS JOIN LATERAL (SELECT * FROM tenant.usage_records r WHERE r.organization_id = t.organization_id "
+    "AND r.product_id = t.product_id AND r.event_id = t.event_id LIMIT 1) r"
 )
 CORRECTIONS = ListQuery(
     columns="t.event_id, " + ORGANIZATION + ", p.name AS product, r.quantity AS original, "

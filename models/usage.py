@@ -92,6 +92,8 @@ class UsageConflict(Base):
         Index("ix_usage_conflicts_event", "organization_id", "product_id", "event_id"),
         Index("ix_usage_conflicts_batch", "batch_id", **_BY_RANGES),
         Index("ix_usage_conflicts_product", "product_id", "received_at", "id"),
+        # Staff list all organizations' newest first; so below.
+        Index("ix_usage_conflicts_received", "received_at", "id"),
         {"schema": TENANT},
     )
     organization_id: Mapped[TenantKey] = mapped_column(ForeignKey(Organization.id))
@@ -133,6 +135,7 @@ class UsageCorrection(Base):
         CheckConstraint("number > 0", "number"),
         Index("ix_usage_corrections_window", "organization_id", "meter_id", "occurred_at"),
         Index("ix_usage_corrections_line", "organization_id", "invoice_line_id"),
+        Index("ix_usage_corrections_id", "id"),
         Index(
             "ix_usage_corrections_waiting",
             "organization_id",

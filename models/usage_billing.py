@@ -133,13 +133,13 @@ _TAKE = """
 
 # After the records, so that a correction of one that has just been taken comes along.
 _TAKE_CORRECTIONS = """
-    WITH taken AS (
+    WITH waiting AS MATERIALIZED (
+        SELECT k.id, r.properties FROM tenant.usage_corrections k {record}
+        WHERE {corrections} AND k.invoice_line_id IS NULL AND {window} AND r.state = 'rated'
+    ), taken AS (
         UPDATE tenant.usage_corrections k
         SET invoice_line_id = (CAST(:line_ids AS uuid[]))[1 + {number}]
-        FROM tenant.usage_records r
-        WHERE {corrections} AND k.invoice_line_id IS NULL
-          AND r.organization_id = k.organization_id AND r.product_id = k.product_id
-          AND r.event_id = k.event_id AND {window} AND r.state = 'rated'
+        FROM waiting r WHERE k.organization_id = :organization_id AND k.id = r.id
         RETURNING k.invoice_line_id
     )
     SELECT array_position(CAST(:line_ids AS uuid[]), invoice_line_id) - 1, count(*) FROM taken GROUP BY 1
@@ -180,7 +180,7 @@ _CAUSES = text(
 
 # Late records, and corrections of records that a line has taken already.
 _LATE = text(
-    """
+    f"""
     SELECT r.item_id, r.meter_id, i.period_start_at, i.period_end_at
     FROM tenant.usage_records r
     JOIN tenant.invoices i ON i.organization_id = r.organization_id AND i.subscription_id = r.subscription_id
@@ -190,11 +190,9 @@ _LATE = text(
       AND r.late AND r.state = 'waiting'
     UNION
     SELECT r.item_id, r.meter_id, l.period_start_at, l.period_end_at
-    FROM tenant.usage_corrections k
-    JOIN tenant.usage_records r ON r.organization_id = k.organization_id AND r.product_id = k.product_id
-         AND r.event_id = k.event_id AND r.state = 'rated'
+    FROM tenant.usage_corrections k {usage_facts.RECORD}
     JOIN tenant.invoice_lines l ON l.organization_id = r.organization_id AND l.id = r.invoice_line_id
-    WHERE k.organization_id = :organization_id AND k.invoice_line_id IS NULL
+    WHERE k.organization_id = :organization_id AND k.invoice_line_id IS NULL AND r.state = 'rated'
       AND r.subscription_id = :subscription_id
     ORDER BY 3, 1, 2
     """
@@ -209,7 +207,12 @@ def _asked(statement: str, window: UsageWindow) -> TextClause:
 @cache
 def _compiled(statement: str, grouped: bool, filtered: bool) -> TextClause:
     number, counts = _NUMBER if grouped else "0", _COUNTS if filtered else "true"
-    parts = {"window": _WINDOW, "corrections": _CORRECTIONS_OF_WINDOW, "corrected": _CORRECTED}
+    parts = {
+        "window": _WINDOW,
+        "corrections": _CORRECTIONS_OF_WINDOW,
+        "corrected": _CORRECTED,
+        "record": usage_facts.RECORD,
+    }
     return text(statement.format(**parts, number=number, counts=counts))
 
 

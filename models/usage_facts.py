@@ -12,6 +12,20 @@ TAKEN = "k.invoice_line_id IS NOT NULL"
 # For a line as it was rated: what came after it is not heard.
 TAKEN_BY = "k.invoice_line_id = ANY(CAST(:line_ids AS uuid[]))"
 
+# Of a correction `k`: its record `r`, found by key whatever the planner believes of the table.
+RECORD = """
+    CROSS JOIN LATERAL (
+        SELECT * FROM tenant.usage_records r
+        WHERE r.organization_id = k.organization_id AND r.product_id = k.product_id
+          AND r.event_id = k.event_id
+        LIMIT 1
+    ) r
+"""
+
+# One look by key for each record (the fence keeps other indexes out of it), and none at all where nothing
+# was corrected. As a plain join it read every correction once for each record, since what a line has just
+# taken is in no statistics yet.
+
 
 def corrected(records: str, counting: str, corrections: str = "true") -> str:
     """A relation: the records `r` that the condition `records` selects, each as corrected.
@@ -27,11 +41,17 @@ def corrected(records: str, counting: str, corrections: str = "true") -> str:
            coalesce(c.quantity, r.quantity) AS quantity, r.quantity AS original_quantity,
            c.kind IS NOT DISTINCT FROM 'void' AS void
     FROM tenant.usage_records r
-    LEFT JOIN (
-        SELECT DISTINCT ON (k.organization_id, k.product_id, k.event_id)
-               k.organization_id, k.product_id, k.event_id, k.kind, k.quantity
-        FROM tenant.usage_corrections k WHERE ({corrections}) AND ({counting})
-        ORDER BY k.organization_id, k.product_id, k.event_id, k.number DESC
-    ) c ON c.organization_id = r.organization_id AND c.product_id = r.product_id AND c.event_id = r.event_id
+    LEFT JOIN LATERAL (
+        SELECT k.kind, k.quantity
+        FROM (
+            SELECT * FROM tenant.usage_corrections k
+            WHERE k.organization_id = r.organization_id AND k.product_id = r.product_id
+              AND k.event_id = r.event_id
+            OFFSET 0
+        ) k
+        WHERE ({counting})
+          AND (SELECT EXISTS (SELECT FROM tenant.usage_corrections k WHERE ({corrections}) AND ({counting})))
+        ORDER BY k.number DESC LIMIT 1
+    ) c ON true
     WHERE {records}
     """

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import CursorResult, text
 from sqlalchemy.orm import Session
 
+from models import usage_facts
 from models.database import Connection
 
 
@@ -274,12 +275,10 @@ def ended_with_late_usage(session: Session, organization_ids: Sequence[UUID]) ->
 
 
 _CORRECTED_AFTER_END = text(
-    """
-    SELECT DISTINCT s.id FROM tenant.usage_corrections k
-    JOIN tenant.usage_records r ON r.organization_id = k.organization_id AND r.product_id = k.product_id
-         AND r.event_id = k.event_id AND r.state = 'rated'
+    f"""
+    SELECT DISTINCT s.id FROM tenant.usage_corrections k {usage_facts.RECORD}
     JOIN tenant.product_subscriptions s ON s.organization_id = r.organization_id AND s.id = r.subscription_id
-    WHERE k.organization_id = :organization_id AND k.invoice_line_id IS NULL
+    WHERE k.organization_id = :organization_id AND k.invoice_line_id IS NULL AND r.state = 'rated'
       AND s.ended_at <= s.usage_closed_until_at
     """
 )

@@ -1,0 +1,11 @@
+"""Staff list all organizations' corrections and conflicts, newest first."""
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+
+
+def upgrade() -> None:
+    op.create_index("ix_usage_corrections_id", "usage_corrections", ["id"], schema="tenant")
+    op.create_index("ix_usage_conflicts_received", "usage_conflicts", ["received_at", "id"], schema="tenant")

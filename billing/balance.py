@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from billing.currencies import never_too_little
 from billing.money import Money
-
-# Stripe marks an invoice below its minimum charge as paid and carries the amount over to the next.
-# Its minimum depends on the currency; an amount as large as this is none.
-_MOST_CARRIED_MINOR = 1_000
 
 
 def used(balance: Money, payable: Money) -> Money:
@@ -21,8 +18,11 @@ def used(balance: Money, payable: Money) -> Money:
 
 
 def is_carried(due: Money) -> bool:
-    """Whether what is due may be so little that it goes on the next invoice instead of a card."""
-    return 0 < due.minor < _MOST_CARRIED_MINOR
+    """Whether what is due may be so little that it goes on the next invoice instead of a card.
+
+    Stripe marks an invoice below its minimum charge as paid and carries the amount over to the next.
+    """
+    return 0 < due.minor < never_too_little(due.currency)
 
 
 def unspent(entries: Sequence[int]) -> list[int]:

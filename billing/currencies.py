@@ -18,6 +18,31 @@ THREE_DECIMALS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
 # Sent with two decimals that must be zero, for the sake of old integrations.
 _WHOLE_UNITS_ONLY = frozenset(("ISK", "UGX"))
 
+# The least that a card is charged, in minor units, by an account that settles in the same currency.
+# Source: docs.stripe.com/currencies (minimum and maximum charge amounts). The rupee of India and the
+# real are not in it: half of one, a few cents, holds for accounts that settle in it alone.
+_LEAST_CHARGE = {
+    **dict.fromkeys(("AUD", "CAD", "CHF", "EUR", "JPY", "NZD", "SGD", "USD"), 50),
+    "GBP": 30,
+    "BGN": 100,
+    "AED": 200,
+    "MYR": 200,
+    "PLN": 200,
+    "RON": 200,
+    "DKK": 250,
+    "NOK": 300,
+    "SEK": 300,
+    "HKD": 400,
+    "MXN": 1_000,
+    "THB": 1_000,
+    "CZK": 1_500,
+    "HUF": 17_500,
+}
+# An account that settles in another currency is held to that one's minimum, converted: they are worth
+# between 0.27 and 0.70 US dollars each, so none is three times another.
+_SETTLED_ELSEWHERE = 3
+_LEAST_UNKNOWN = 1_000
+
 
 def is_currency(code: str) -> bool:
     """Whether this is the upper-case code of a currency of ISO 4217."""
@@ -33,3 +58,13 @@ def charge_step(currency: str) -> int:
     if currency in THREE_DECIMALS:
         return 10
     return 100 if currency in _WHOLE_UNITS_ONLY else 1
+
+
+def never_too_little(currency: str) -> int:
+    """An amount, in minor units, that Stripe charges by card, whatever the account settles in.
+
+    Below it an amount may be too little and be carried over. For a currency whose minimum is not known
+    the bound is low: rather a carried debt is held up for a person than a lost charge is not.
+    """
+    least = _LEAST_CHARGE.get(currency)
+    return _LEAST_UNKNOWN if least is None else least * _SETTLED_ELSEWHERE

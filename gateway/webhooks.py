@@ -13,6 +13,7 @@ from gateway.errors import InvalidSignature
 HANDLED_EVENTS: tuple[str, ...] = (
     "charge.dispute.closed",
     "charge.dispute.created",
+    "charge.dispute.updated",
     "charge.refunded",
     "credit_note.created",
     "credit_note.updated",

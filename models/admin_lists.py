@@ -242,6 +242,24 @@ PAYMENTS = ListQuery(
     },
     table="tenant.payments",
 )
+DISPUTES = ListQuery(
+    columns="t.id, t.created_at, " + ORGANIZATION + ", n.id AS invoice_id, n.number AS invoice, "
+    "t.payment_id, t.amount_minor, t.currency, t.reason, t.status, t.closed_at",
+    source="tenant.disputes t"
+    + OF_ORGANIZATION
+    + " JOIN tenant.payments y ON (y.organization_id, y.id) = (t.organization_id, t.payment_id) "
+    "JOIN tenant.invoices n ON (n.organization_id, n.id) = (y.organization_id, y.invoice_id)",
+    latest="t.created_at DESC, t.id DESC",
+    search=("n.number", "o.name", "t.stripe_dispute_id", "t.reason"),
+    filters={
+        "id": "t.id",
+        "status": "t.status",
+        "payment": "t.payment_id",
+        "invoice": "n.id",
+        "organization": "t.organization_id",
+    },
+    table="tenant.disputes",
+)
 CASES = ListQuery(
     columns="t.id, " + ORGANIZATION + ", n.id AS invoice_id, n.number AS invoice, n.total_minor, n.currency, "
     "t.state, t.first_failed_at, t.grace_until_at, t.retries_done, t.next_attempt_at, "

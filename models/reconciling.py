@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 
 from models.catalog import PlanPrice
 from models.credit_notes import CreditNote
-from models.invoices import CreditEntry, Invoice, InvoiceLine, Payment, Refund
+from models.invoices import CreditEntry, Dispute, Invoice, InvoiceLine, Payment, Refund
 from models.ops import ReconciliationRun
 from models.organizations import Organization, TestClock
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
 
-_Row = TypeVar("_Row", PaymentMethod, ProductSubscription, Invoice, InvoiceLine, Payment)
+_Row = TypeVar("_Row", PaymentMethod, ProductSubscription, Invoice, InvoiceLine, Payment, Dispute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,18 @@ class Books:
     # By payment intent, and by invoice.
     refunded_minor: Mapping[str, int]
     credited_minor: Mapping[UUID, int]
+    disputes: Sequence[Dispute]
+
+    @property
+    def disputed_intents(self) -> set[str]:
+        """The payment intents of payments that we have as disputed."""
+        disputed = {each.payment_id for each in self.disputes}
+        payments = (payment for rows in self.invoices for payment in rows.payments)
+        return {
+            str(each.stripe_payment_intent_id)
+            for each in payments
+            if each.id in disputed and each.stripe_payment_intent_id
+        }
 
 
 def customers(session: Session) -> dict[str, UUID]:
@@ -86,6 +98,7 @@ def books(session: Session, organization_id: UUID) -> Books | None:
         _credit(session, organization),
         _refunded(session, organization_id),
         _credited(session, organization_id),
+        _all(session, Dispute, organization_id),
     )
 
 

@@ -11,13 +11,14 @@ from billing.lifecycles import from_stripe_subscription_status
 from gateway.translate import (
     ChargeFacts,
     CustomerFacts,
+    DisputeFacts,
     InvoiceFacts,
     InvoiceLineFacts,
     PaymentFacts,
     PaymentMethodFacts,
     SubscriptionFacts,
 )
-from models.invoices import Invoice, InvoiceLine, Payment
+from models.invoices import Dispute, Invoice, InvoiceLine, Payment
 from models.reconciling import Books, InvoiceRows, ItemRows, SubscriptionRows
 from models.subscriptions import PaymentMethod
 
@@ -64,6 +65,7 @@ class Mirror:
     subscriptions: Sequence[SubscriptionFacts]
     invoices: Sequence[StripeInvoice]
     charges: Sequence[ChargeFacts]
+    disputes: Sequence[DisputeFacts] = ()
 
 
 def compare(books: Books, mirror: Mirror) -> list[Difference]:
@@ -78,6 +80,7 @@ def compare(books: Books, mirror: Mirror) -> list[Difference]:
         *_subscriptions(seen, books.subscriptions, mirror.subscriptions),
         *_invoices(seen, books, mirror.invoices),
         *_refunds(seen, books, mirror.charges),
+        *_disputes(seen, books.disputes, mirror.disputes),
     ]
 
 
@@ -281,6 +284,21 @@ def _refunds(seen: _Seen, books: Books, charges: Sequence[ChargeFacts]) -> Itera
     for name in sorted(theirs.keys() | books.refunded_minor.keys()):
         ours = books.refunded_minor.get(name, 0)
         yield from seen.fields(f"payment {name}", name, [("amount", "refunded", ours, theirs[name])])
+
+
+def _disputes(seen: _Seen, rows: Sequence[Dispute], facts: Sequence[DisputeFacts]) -> Iterator[Difference]:
+    ours, theirs = {each.stripe_dispute_id: each for each in rows}, {each.id: each for each in facts}
+    yield from _unpaired(seen, "dispute", ours, theirs)
+    for row, found in _paired(ours, theirs):
+        yield from seen.fields(
+            f"dispute {found.id}",
+            found.id,
+            [
+                ("status", "status", row.status, found.status),
+                ("amount", "amount", row.amount_minor, found.amount_minor),
+                ("other", "currency", row.currency, found.currency),
+            ],
+        )
 
 
 def _lines(

@@ -110,6 +110,7 @@ def _look(context: Context, organization_id: UUID) -> tuple[list[Difference], di
         "invoices": len(mirror.invoices),
         "invoice lines": sum(len(each.facts.lines) for each in mirror.invoices),
         "payments": sum(len(each.payments) for each in mirror.invoices),
+        "disputes": len(mirror.disputes),
     }
 
 
@@ -125,12 +126,21 @@ def _mirror(context: Context, books: Books) -> Mirror:
     if customer.deleted:
         return Mirror(customer, (), (), (), ())
     mine = {"customer": customer_id}
+    charges = [translate.charge(each) for each in gateway.list("charge", mine)]
     return Mirror(
         customer,
         [translate.payment_method(each) for each in gateway.list("customer_payment_method", mine)],
         [translate.subscription(each) for each in gateway.list("subscription", {**mine, "status": "all"})],
         [_invoice(context, each) for each in gateway.list("invoice", {**mine, "expand": ["data.payments"]})],
-        [translate.charge(each) for each in gateway.list("charge", mine)],
+        charges,
+        # Disputes name no customer: those of the charges that say so, and of what we know to be disputed.
+        [
+            translate.dispute(each)
+            for intent_id in sorted(
+                {str(each.payment_intent_id) for each in charges if each.disputed} | books.disputed_intents
+            )
+            for each in gateway.list("dispute", {"payment_intent": intent_id})
+        ],
     )
 
 

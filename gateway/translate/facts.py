@@ -233,6 +233,7 @@ class ChargeFacts:
     id: str
     payment_intent_id: str | None
     refunded_minor: int
+    disputed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ def charge(shape: Shape) -> ChargeFacts:
         id=needed(shape, "id"),
         payment_intent_id=reference(shape.get("payment_intent")),
         refunded_minor=whole(shape, "amount_refunded"),
+        disputed=bool(shape.get("disputed")),
     )
 
 

@@ -12,7 +12,23 @@ from .totals import balance_after, recompute, set_due
 
 MAX_LINES = 250
 # Stripe's published minimum charges; currencies that are not listed here have none in the sandbox.
-MINIMUM_CHARGE = {"usd": 50, "eur": 50, "gbp": 30}
+MINIMUM_CHARGE = {
+    **dict.fromkeys(("aud", "brl", "cad", "chf", "eur", "inr", "jpy", "nzd", "sgd", "usd"), 50),
+    "gbp": 30,
+    "bgn": 100,
+    "aed": 200,
+    "myr": 200,
+    "pln": 200,
+    "ron": 200,
+    "dkk": 250,
+    "nok": 300,
+    "sek": 300,
+    "hkd": 400,
+    "mxn": 1_000,
+    "thb": 1_000,
+    "czk": 1_500,
+    "huf": 17_500,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

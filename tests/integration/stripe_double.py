@@ -36,6 +36,7 @@ class StripeDouble:
                 "invoice_payments",
                 "payment_methods",
                 "charges",
+                "disputes",
             )
         }
         self.asked: list[str] = []
@@ -141,11 +142,11 @@ class StripeDouble:
         kind, _, rest = path.removeprefix("/v1/").partition("/")
         if rest.endswith("/payment_methods"):
             kind, query, rest = "payment_methods", {"customer": rest.partition("/")[0]}, ""
-        owner = query.get("customer")
+        asked = {name: query[name] for name in ("customer", "payment_intent") if name in query}
         found = [
             each
             for each in self.objects[kind]
-            if (each["id"] == rest if rest else owner in (None, each.get("customer")))
+            if (each["id"] == rest if rest else all(each.get(name) == asked[name] for name in asked))
         ]
         if rest and not found:
             return 404, {

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from billing.errors import NotFound
 from gateway.errors import Misconfigured, Unreachable
+from models.invoices import Dispute, Payment
 from models.ops import ReconciliationRun
 from models.organizations import Organization
 from tasks.context import Context
@@ -61,6 +62,7 @@ def test_books_that_agree_show_no_difference(
         "invoices": 3,
         "invoice lines": 6,
         "payments": 3,
+        "disputes": 0,
     }
     with Session(database.owner) as session:
         stored = session.query(ReconciliationRun).one()
@@ -274,6 +276,85 @@ def test_what_is_wrong_here_shows_too(context: Context, stripe: StripeDouble, da
         "invoice ACME-000001: paid is 5059 here and 5060 at Stripe",
         "invoice ACME-000002: payment pi_ACME-000002 is at Stripe, but not here",
     }
+
+
+DISPUTE = {
+    "id": "du_1",
+    "object": "dispute",
+    "charge": "ch_1",
+    "payment_intent": "pi_ACME-000001",
+    "amount": 5060,
+    "currency": "usd",
+    "reason": "fraudulent",
+    "status": "needs_response",
+}
+
+
+def disputed(stripe: StripeDouble, **otherwise: Any) -> None:
+    """Stripe has a dispute of the first payment."""
+    charge = {"id": "ch_1", "payment_intent": "pi_ACME-000001", "amount_refunded": 0, "disputed": True}
+    stripe.objects["charges"].append({**charge, "customer": "cus_acme"})
+    stripe.objects["disputes"].append({**DISPUTE, **otherwise})
+
+
+def dispute_here(database: TestDatabase) -> None:
+    """We have the same dispute."""
+    with Session(database.owner) as session, session.begin():
+        payment = session.query(Payment).filter_by(stripe_payment_intent_id="pi_ACME-000001").one()
+        session.add(
+            Dispute(
+                organization_id=payment.organization_id,
+                payment_id=payment.id,
+                stripe_dispute_id="du_1",
+                currency="USD",
+                amount_minor=5060,
+                reason="fraudulent",
+                status="needs_response",
+                created_at=WALL,
+            )
+        )
+
+
+def sentences(context: Context) -> list[str]:
+    return [each["sentence"] for each in reconcile(context).differences]
+
+
+def test_a_dispute_that_both_sides_have_is_no_difference(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    disputed(stripe)
+    dispute_here(database)
+    assert sentences(context) == []
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "sentence"),
+    [
+        ({"status": "lost"}, "dispute du_1: status is needs_response here and lost at Stripe"),
+        ({"amount": 5000}, "dispute du_1: amount is 5060 here and 5000 at Stripe"),
+    ],
+)
+def test_a_dispute_on_which_both_sides_differ_shows(
+    context: Context,
+    stripe: StripeDouble,
+    database: TestDatabase,
+    otherwise: dict[str, Any],
+    sentence: str,
+) -> None:
+    disputed(stripe, **otherwise)
+    dispute_here(database)
+    assert sentences(context) == [sentence]
+
+
+def test_a_dispute_that_one_side_lacks_shows(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    disputed(stripe)
+    assert sentences(context) == ["dispute du_1 is at Stripe, but not here"]
+    stripe.objects["disputes"].clear()
+    stripe.objects["charges"].clear()
+    dispute_here(database)
+    assert sentences(context) == ["dispute du_1 is here, but not at Stripe"]
 
 
 def test_an_open_invoice_must_not_collect_itself(

@@ -35,6 +35,7 @@ SEVEN = (
     "payment_method.detached",
 )
 UNPLAYED = (
+    "charge.dispute.updated",
     "credit_note.updated",
     "invoice.finalization_failed",
     "payment_method.automatically_updated",

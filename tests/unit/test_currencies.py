@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 
+from billing.balance import is_carried
 from billing.currencies import charge_step, is_currency
 from billing.money import Money, format_money
 
@@ -43,3 +44,25 @@ def test_each_is_written_with_its_decimals() -> None:
         "$123.40",
         "KWD 12.340",
     ]
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "carried"),
+    [
+        (49, "USD", True),  # below 0.50
+        (75, "JPY", True),  # what 0.50 dollars are worth, for an account in dollars
+        (1_50, "USD", False),
+        (9_99, "USD", False),
+        (174_99, "HUF", True),
+        (525_00, "HUF", False),
+        (150, "JPY", False),
+        (9_00, "ZAR", True),  # no minimum is published
+        (10_00, "ZAR", False),
+        (0, "USD", False),
+        (-20, "USD", False),
+    ],
+)
+def test_only_what_may_be_too_little_for_a_card_is_carried_over(
+    minor: int, currency: str, carried: bool
+) -> None:
+    assert is_carried(Money(minor, currency)) is carried

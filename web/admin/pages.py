@@ -212,6 +212,23 @@ PAGES: tuple[ListPage, ...] = (
     ),
     ListPage(
         "billing",
+        "dispute",
+        "Disputes",
+        "Dispute",
+        admin_lists.DISPUTES,
+        (
+            Column("created_at", "Opened", "time", page="billing/dispute"),
+            of_organization(),
+            of_invoice(),
+            Column("amount_minor", "Amount", "money"),
+            Column("reason", "Reason", "word"),
+            Column("status", "Status", "badge"),
+            Column("closed_at", "Closed", "time"),
+        ),
+        {"status": ("needs_response", "under_review", "won", "lost")},
+    ),
+    ListPage(
+        "billing",
         "dunningcase",
         "Dunning",
         "Dunning case",

@@ -23,6 +23,11 @@ class Interval(StrEnum):
 _MONTHS = {Interval.month: 1, Interval.quarter: 3, Interval.year: 12}
 
 
+def months_in(interval: Interval) -> int:
+    """How many months an interval has."""
+    return _MONTHS[interval]
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """A stretch of time `[start, end)` in UTC; an empty one contains nothing.

@@ -11,7 +11,7 @@ _COMMANDS = {
     "up": ("up", "Start everything on this machine and stay up until Ctrl-C."),
     "migrate": ("migrate", "Create the database roles and bring the schema up to date."),
     "seed": ("seed", "Write the shipped catalog; repeats do nothing."),
-    "catalog": ("catalog", "Pricing as code: export, diff, apply."),
+    "catalog": ("catalog", "Pricing as code: export, diff, apply, move subscribers."),
     "subscribe": ("subscribe", "Subscribe an organization to a plan or a bundle, with a trial."),
     "stripe": ("stripe", "Bring the catalog to Stripe; test the connection."),
     "trigger": ("trigger", "Make Stripe say an event, offline."),

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from billing.periods import Interval
 from models.catalog import PlanPrice, Product, ProductPlan
-from models.subscriptions import PendingCharge, SubscriptionChange, SubscriptionItem
+from models.subscriptions import PendingCharge, ProductSubscription, SubscriptionChange, SubscriptionItem
 from models.usage import UsageRecord
 
 
@@ -67,7 +68,11 @@ def pending_charges(
                 PendingCharge.organization_id == organization_id,
                 PendingCharge.subscription_id == subscription_id,
                 PendingCharge.invoice_id.is_(None),
-                PendingCharge.period_start_at < before,
+                or_(
+                    PendingCharge.period_start_at < before,
+                    # A new anchor closes the period at its own instant, with the credit of what it ends.
+                    and_(PendingCharge.period_start_at == before, PendingCharge.key.startswith("restart:")),
+                ),
             )
             .order_by(PendingCharge.id)
         )
@@ -91,10 +96,12 @@ def attribute_usage(session: Session, old: SubscriptionItem, new: SubscriptionIt
     )
 
 
-def has_unfinished_change(session: Session, organization_id: UUID, subscription_id: UUID) -> bool:
-    """Whether a change of this subscription was begun and has neither been applied nor refused."""
-    found = session.execute(
-        select(SubscriptionChange.id)
+def unfinished_change(
+    session: Session, organization_id: UUID, subscription_id: UUID
+) -> SubscriptionChange | None:
+    """The change of this subscription that was begun, or is planned, and has come to no end."""
+    return session.execute(
+        select(SubscriptionChange)
         .where(
             SubscriptionChange.organization_id == organization_id,
             SubscriptionChange.subscription_id == subscription_id,
@@ -102,8 +109,31 @@ def has_unfinished_change(session: Session, organization_id: UUID, subscription_
             SubscriptionChange.refused_at.is_(None),
         )
         .limit(1)
-    )
-    return found.scalar_one_or_none() is not None
+    ).scalar_one_or_none()
+
+
+def has_unfinished_change(
+    session: Session, organization_id: UUID, subscription_id: UUID, now: datetime
+) -> bool:
+    """Whether a change is being made now; one that is planned for later is not."""
+    found = unfinished_change(session, organization_id, subscription_id)
+    return found is not None and found.changed_at <= now
+
+
+def interval_at(session: Session, subscription: ProductSubscription, at: datetime) -> Interval:
+    """How often the subscription is charged at an instant: by the prices that it has then."""
+    found = session.execute(
+        select(PlanPrice.interval)
+        .join(SubscriptionItem, SubscriptionItem.price_id == PlanPrice.id)
+        .where(
+            SubscriptionItem.organization_id == subscription.organization_id,
+            SubscriptionItem.subscription_id == subscription.id,
+            SubscriptionItem.started_at <= at,
+            or_(SubscriptionItem.ended_at.is_(None), SubscriptionItem.ended_at > at),
+        )
+        .limit(1)
+    ).scalar_one_or_none()
+    return Interval(found or subscription.interval)
 
 
 def plan_by_stripe_price(session: Session, stripe_price_id: str) -> tuple[ProductPlan, PlanPrice] | None:

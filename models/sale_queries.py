@@ -93,6 +93,14 @@ def bundle_offer(
     return Offer(members, bundle, bundle_price)
 
 
+def bundle_version(session: Session, bundle_price_id: UUID) -> Offer | None:
+    """What a version of a bundle's price sells; None when it is sold no more."""
+    price = session.get_one(BundlePrice, bundle_price_id)
+    code = session.get_one(SubscriptionBundle, price.bundle_id).code
+    offer = bundle_offer(session, code, price.currency, price.interval, private=True)
+    return offer if offer is not None and offer.bundle_price is price else None
+
+
 def _sold_members(session: Session, bundle_id: UUID, currency: str, interval: str) -> list[OfferedPlan]:
     rows = session.execute(
         select(ProductPlan, PlanPrice, BundleProduct.quantity)

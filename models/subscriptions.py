@@ -123,6 +123,8 @@ class SubscriptionChange(Base):
     item_id: Mapped[UUID]
     # The terms to change to; without a price the item is taken out.
     price_id: Mapped[UUID | None] = mapped_column(ForeignKey(PlanPrice.id))
+    # Or the version of its bundle that the whole subscription moves to.
+    bundle_price_id: Mapped[UUID | None] = mapped_column(ForeignKey(BundlePrice.id))
     quantity: Mapped[int]
     proration: Mapped[str]
     changed_at: Mapped[datetime]

@@ -59,6 +59,18 @@ def export(context: Context) -> str:
         return as_file(stored(unit.session))
 
 
+def counted(context: Context) -> dict[str, int]:
+    """How many tiers, products, plans (each in its version on sale) and bundles there are."""
+    with context.system() as unit:
+        now = stored(unit.session)
+    return {
+        "tiers": len(now.tiers),
+        "products": len(now.products),
+        "plans": len(now.plans),
+        "bundles": len(now.bundles),
+    }
+
+
 def diff(context: Context, text: str) -> list[Touching]:
     """What applying the file would change. Raises InvalidTerms, whose field is the place in the file."""
     wanted = parse(text)

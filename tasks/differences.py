@@ -29,6 +29,7 @@ _MONEY_IN = ("succeeded", "refunded")
 
 _Ours = TypeVar("_Ours")
 _Theirs = TypeVar("_Theirs")
+_Line = TypeVar("_Line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +189,13 @@ def _subscription_checks(
     yield "status", "end", row.ended_at, facts.ended_at
     yield "other", "end of the trial", row.trial_end_at, facts.trial_end_at
     if row.ended_at is None:
+        # Before a shorter interval begins Stripe counts the last part of the running period already.
+        shortens = any(each.item.started_at == row.current_period_end_at for each in rows.items)
+        start_at = facts.period_start_at if shortens else row.current_period_start_at
         yield (
             "other",
             "period",
-            _span(row.current_period_start_at, row.current_period_end_at),
+            _span(start_at, row.current_period_end_at),
             _span(facts.period_start_at, facts.period_end_at),
         )
 
@@ -310,9 +314,12 @@ def _lines(
 ) -> Iterator[Difference]:
     """Line by line: ours by the id that we gave Stripe, Stripe's own by their subscription item."""
     sent = {each.metadata.get("line_id") for each in facts}
-    ours = {str(line.id) if str(line.id) in sent else _line_name(line, items): line for line in rows.lines}
+    ours = _numbered(
+        (str(line.id) if str(line.id) in sent else _line_name(line, items), line.amount_minor, line)
+        for line in rows.lines
+    )
     waited = {_waited(line) for line in rows.lines}
-    theirs = {_stripes_line_name(each, waited): each for each in facts}
+    theirs = _numbered((_stripes_line_name(each, waited), each.amount_minor, each) for each in facts)
     yield from _unpaired(seen, f"{about}: line", ours, theirs)
     for row, found in _paired(ours, theirs):
         yield from seen.fields(
@@ -320,6 +327,16 @@ def _lines(
             found.id,
             [("amount", "amount", row.amount_minor, found.amount_minor)],
         )
+
+
+def _numbered(named: Iterable[tuple[str, int, _Line]]) -> dict[str, _Line]:
+    """Lines by name; those of one name, such as two changes within a second, by amount as well."""
+    found: dict[str, _Line] = {}
+    seen: Counter[str] = Counter()
+    for name, _, line in sorted(named, key=lambda each: each[:2]):
+        seen[name] += 1
+        found[name if seen[name] == 1 else f"{name} no. {seen[name]}"] = line
+    return found
 
 
 def _line_name(line: InvoiceLine, items: Mapping[UUID, ItemRows]) -> str:

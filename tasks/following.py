@@ -52,7 +52,7 @@ def _followed(unit: TenantUnit, facts: SubscriptionFacts) -> ProductSubscription
     subscription = billing_queries.subscription_by_stripe_id(unit.session, unit.organization.id, facts.id)
     if subscription is None or subscription.ended_at is not None or facts.ended_at is not None:
         return None
-    if change_queries.has_unfinished_change(unit.session, unit.organization.id, subscription.id):
+    if change_queries.has_unfinished_change(unit.session, unit.organization.id, subscription.id, unit.now):
         return None  # a change of ours is on its way, and this is perhaps its echo
     return subscription
 

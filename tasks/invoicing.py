@@ -4,15 +4,14 @@ Every step looks at what is already done, so a job that died anywhere goes on fr
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from billing.errors import Conflict
 from billing.invoicing import InvoiceDraft, build_invoice
 from billing.keys import stripe_key
 from billing.money import Money, format_money
-from billing.periods import Interval, Period, period_at
+from billing.periods import Period, period_at
 from gateway import requests, translate
 from gateway.errors import Refused
 from gateway.translate import InvoiceFacts, SubscriptionFacts
@@ -53,7 +52,7 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
             ProductSubscription, (claimed.organization_id, claimed.subject_id)
         )
         boundary_at = claimed.due_at
-        period = mirroring.closed_period(subscription, boundary_at)
+        period = mirroring.closed_period(unit, subscription, boundary_at)
         known = period and billing_queries.invoice_for_period(
             unit.session, subscription, "cycle", period.start
         )
@@ -65,9 +64,9 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
             mirroring.observe(context, claimed.organization_id, found)
             return
     fetched = context.gateway.fetch("subscription", str(subscription.stripe_subscription_id))
-    if fetched["status"] in ("canceled", "paused", "incomplete_expired"):
-        return
-    if period is None or _ends(translate.subscription(fetched), boundary_at):
+    if period is None or fetched["status"] in ("canceled", "paused", "incomplete_expired"):
+        return  # without a period the anchor has moved since: nothing ends here any more
+    if _ends(translate.subscription(fetched), boundary_at):
         raise TryLater(f"Stripe has no draft for the period that ended at {boundary_at:%Y-%m-%d %H:%M} yet")
     with context.tenant(claimed.organization_id) as unit:
         invoice = invoice_rows.draft(unit, subscription, "cycle", period)
@@ -90,14 +89,18 @@ def take_over(context: Context, claimed: ClaimedJob) -> None:
         invoice = invoice_rows.find(unit, _subject(claimed))
         rates = tax.stripe_ids(unit, invoice.tax_rate_id)
     request = requests.take_over_invoice(str(invoice.stripe_invoice_id), rates)
-    # Refused means too late: Stripe finalized it. `bill` sees that and puts the usage on an invoice
-    # of its own.
-    with suppress(Refused):
+    missed = False
+    try:
         call(context, request, stripe_key("take_over", invoice.id), claimed.organization_id)
+    except Refused:
+        # Too late: Stripe finalized it. `bill` puts the usage on an invoice of its own, so this one waits
+        # for nothing.
+        missed = True
     with context.tenant(claimed.organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice.id)
         if invoice.rated_at is None:
-            invoice.window_closes_at = invoice.period_end_at + context.settings.collection_window
+            window = timedelta(0) if missed else context.settings.collection_window
+            invoice.window_closes_at = invoice.period_end_at + window
         unit.enqueue(
             "invoicing.bill", str(invoice.id), subject_id=invoice.id, due_at=invoice.window_closes_at
         )
@@ -152,6 +155,10 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
             or unit.organization.parked_at is not None
         ):
             return
+        if change_queries.has_unfinished_change(
+            unit.session, organization_id, invoice.subscription_id, unit.now
+        ):
+            raise TryLater("a change of the subscription is being made", timedelta(seconds=2))
     drafted = None
     if invoice.kind == "cycle" and invoice.rated_at is None:
         drafted, subscription = drafts.seen(context, str(invoice.stripe_invoice_id))
@@ -172,10 +179,13 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
     _finalize(context, organization_id, invoice_id, facts)
 
 
-def _rate(unit: TenantUnit, invoice: Invoice, drafted: InvoiceFacts | None) -> None:
+def _rate(
+    unit: TenantUnit, invoice: Invoice, drafted: InvoiceFacts | None, *, restarted: bool = False
+) -> None:
     """Close the usage window and write the lines, in one transaction with the usage that they take.
 
-    `drafted` is Stripe's invoice of a cycle, which holds Stripe's own lines already.
+    `drafted` is Stripe's invoice of a cycle, which holds Stripe's own lines already. `restarted` rehearses
+    one that Stripe finalizes as it makes it.
     """
     subscription = billing_queries.lock_subscription(
         unit.session, unit.organization.id, invoice.subscription_id
@@ -186,16 +196,14 @@ def _rate(unit: TenantUnit, invoice: Invoice, drafted: InvoiceFacts | None) -> N
     if invoice.kind == "final":  # there is no later one for what was changed at the end itself
         there = change_queries.all_charges(unit.session, unit.organization.id, subscription.id)
     if invoice.kind == "cycle":
-        rated += rating.recurring_lines(unit, subscription, _next_period(subscription, invoice))
+        rated += rating.recurring_lines(unit, subscription, _next_period(unit, subscription, invoice))
     if drafted is not None:
         there = prorations.take_in(unit, subscription, prorations.on_invoice(drafted)).charges
-    missed = drafted is not None and drafted.status != "draft"
-    if missed:
+    if restarted or (drafted is not None and drafted.status != "draft"):
         # Stripe's own lines were finalized without us: they stand, the usage gets its own invoice.
-        own = invoice_rows.draft(unit, subscription, "adjustment", closed)
-        unit.enqueue("invoicing.bill", str(own.id), subject_id=own.id)
-        assert drafted is not None
-        tax.take_from(unit, invoice, drafted)
+        _bill_usage_apart(unit, subscription, closed)
+        if drafted is not None:
+            tax.take_from(unit, invoice, drafted)
         rated += prorations.change_lines(unit, subscription, invoice, there)
     else:
         rated += rating.usage_lines(unit, subscription, invoice, closed)
@@ -209,9 +217,20 @@ def _rate(unit: TenantUnit, invoice: Invoice, drafted: InvoiceFacts | None) -> N
     invoice_rows.fill(unit, invoice, rated, built)
 
 
-def _next_period(subscription: ProductSubscription, invoice: Invoice) -> Period:
+def _bill_usage_apart(unit: TenantUnit, subscription: ProductSubscription, closed: Period) -> None:
+    """The usage of a period whose invoice Stripe has finalized: on one of our own, once its window closes."""
+    if not _is_metered(unit, subscription):
+        subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
+        return
+    window = unit.settings.collection_window
+    own = invoice_rows.draft(unit, subscription, "adjustment", closed, window)
+    unit.enqueue("invoicing.bill", str(own.id), subject_id=own.id, due_at=own.window_closes_at)
+
+
+def _next_period(unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice) -> Period:
     """The period that a cycle invoice charges in advance: the one that begins where it closes."""
-    return period_at(subscription.anchor_at, Interval(subscription.interval), invoice.period_end_at)
+    interval = change_queries.interval_at(unit.session, subscription, invoice.period_end_at)
+    return period_at(subscription.anchor_at, interval, invoice.period_end_at)
 
 
 def _built(
@@ -252,6 +271,15 @@ def rehearsed(unit: TenantUnit, subscription: ProductSubscription, waiting: Invo
         raise Conflict("the subscription ends and will have no further invoice")
     invoice = waiting or invoice_rows.draft(unit, subscription, kind, period)
     _rate(unit, invoice, None)
+    balance.rehearse(unit, invoice)
+    return invoice
+
+
+def rehearsed_restart(unit: TenantUnit, subscription: ProductSubscription) -> Invoice:
+    """The invoice of an anchor that a rehearsed change has just set; Stripe makes and charges it at once."""
+    closed = Period(subscription.usage_closed_until_at, subscription.anchor_at)
+    invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
+    _rate(unit, invoice, None, restarted=True)
     balance.rehearse(unit, invoice)
     return invoice
 

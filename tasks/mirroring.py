@@ -7,10 +7,10 @@ from uuid import UUID
 from billing.invoicing import InvoiceDraft, build_invoice, differences
 from billing.lifecycles import INVOICE_MOVES, InvoiceStatus, move
 from billing.money import Money
-from billing.periods import Interval, Period, period_at
+from billing.periods import Period, period_at
 from gateway import translate
 from gateway.translate import CreditNoteFacts, InvoiceFacts
-from models import billing_queries
+from models import billing_queries, change_queries
 from models.invoices import Invoice
 from models.subscriptions import ProductSubscription
 from models.work import ClaimedJob
@@ -112,8 +112,8 @@ def _adopt(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:
         subscription = billing_queries.subscription_by_stripe_id(
             unit.session, unit.organization.id, facts.subscription_id
         )
-    if subscription is not None and _is_resumption(subscription, facts):
-        return _adopt_resumption(unit, subscription, facts)
+    if subscription is not None and _is_restart(subscription, facts):
+        return _adopt_restart(unit, subscription, facts)
     if subscription is not None and facts.billing_reason == "subscription_update":
         return _adopt_change(unit, subscription, facts)
     if subscription is None or facts.billing_reason not in ("subscription_create", "subscription_cycle"):
@@ -124,14 +124,14 @@ def _adopt(unit: TenantUnit, facts: InvoiceFacts) -> Invoice | None:
     return adopt_cycle(unit, subscription, facts)
 
 
-def _is_resumption(subscription: ProductSubscription, facts: InvoiceFacts) -> bool:
-    """A pause has ended: Stripe charged a whole new period from the moved anchor on, at once."""
+def _is_restart(subscription: ProductSubscription, facts: InvoiceFacts) -> bool:
+    """A pause has ended, or a longer interval begun: Stripe charged a whole period from a new anchor on."""
     starts = {line.period_start_at for line in facts.lines if not line.proration}
     moved = subscription.anchor_at > subscription.usage_closed_until_at
     return facts.billing_reason == "subscription_update" and moved and starts == {subscription.anchor_at}
 
 
-def _adopt_resumption(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice:
+def _adopt_restart(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice:
     """Our cycle invoice that closes everything before the new anchor."""
     closed = Period(subscription.usage_closed_until_at, subscription.anchor_at)
     invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
@@ -183,7 +183,7 @@ def _odd_lines(facts: InvoiceFacts, taken: prorations.Taken) -> str | None:
 
 def adopt_cycle(unit: TenantUnit, subscription: ProductSubscription, facts: InvoiceFacts) -> Invoice | None:
     """Our draft for the period that Stripe's cycle invoice closes: one, however often it is seen."""
-    closed = closed_period(subscription, facts.period_end_at)
+    closed = closed_period(unit, subscription, facts.period_end_at)
     if closed is None:
         return _adopt_strange(unit, subscription, facts)
     invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
@@ -205,11 +205,13 @@ def _adopt_strange(
     return invoice
 
 
-def closed_period(subscription: ProductSubscription, boundary_at: datetime) -> Period | None:
+def closed_period(
+    unit: TenantUnit, subscription: ProductSubscription, boundary_at: datetime
+) -> Period | None:
     """The usage period that ends at a boundary, from our own anchor; None when it is no boundary."""
     if boundary_at == subscription.trial_end_at:
         return Period(subscription.started_at, boundary_at)
-    interval = Interval(subscription.interval)
+    interval = change_queries.interval_at(unit.session, subscription, boundary_at - _INSTANT)
     if (
         boundary_at <= subscription.anchor_at
         or period_at(subscription.anchor_at, interval, boundary_at).start != boundary_at

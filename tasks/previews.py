@@ -20,12 +20,13 @@ def preview(
     """
     with context.rehearsal(organization_id) as unit:
         subscription = subscriptions.find(unit, subscription_id)
-        waiting = None
         if terms is None:
             waiting = billing_queries.waiting_draft(unit.session, subscription)
+            made = invoicing.rehearsed(unit, subscription, waiting)
+        elif subscription_changes.rehearse(unit, subscription, terms):
+            made = invoicing.rehearsed_restart(unit, subscription)
         else:
-            subscription_changes.rehearse(unit, subscription, terms)
-        made = invoicing.rehearsed(unit, subscription, waiting)
+            made = invoicing.rehearsed(unit, subscription)
         found = reading.invoice(unit.session, organization_id, made.id)
         assert found is not None
         return found

@@ -86,16 +86,19 @@ def _pair(
 ) -> PendingCharge | None:
     """The charge of our own change that this is; each is paired once."""
     wanted = _name(facts.price_id, facts.amount_minor, facts.period_start_at)
-    for charge in own:
-        if _name(prices.get(charge.item_id), charge.amount_minor, charge.period_start_at) == wanted:
-            own.remove(charge)
-            record = charge.explanation.get("proration") or {}
-            charge.explanation = {
-                **charge.explanation,
-                "proration": {**record, "stripe_invoice_item": facts.id},
-            }
-            return charge
-    return None
+    named = [
+        charge
+        for charge in own
+        if _name(prices.get(charge.item_id), charge.amount_minor, charge.period_start_at) == wanted
+    ]
+    if not named:
+        return None
+    # Two changes within a second leave two of one name.
+    charge = min(named, key=lambda each: each.amount_minor != facts.amount_minor)
+    own.remove(charge)
+    record = charge.explanation.get("proration") or {}
+    charge.explanation = {**charge.explanation, "proration": {**record, "stripe_invoice_item": facts.id}}
+    return charge
 
 
 def _name(price_id: str | None, amount_minor: int, changed_at: datetime) -> tuple[str | None, bool, datetime]:

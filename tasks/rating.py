@@ -177,7 +177,7 @@ class Metered:
         """A period that ends early with its subscription is whole: nobody held another plan in it."""
         item = self.billed.item
         share = held_share(self.period, item.started_at, item.ended_at)
-        return Holding(self.subscription.interval, share, self.in_trial)
+        return Holding(self.billed.price.interval, share, self.in_trial)
 
     @property
     def price(self) -> GroupedTerms:

@@ -131,7 +131,16 @@ def _has(found: Any, wanted: Any) -> bool:
 
 
 # How a change is made, not what it comes to.
-_MANNER = frozenset({"proration_behavior", "proration_date", "payment_behavior", "expand"})
+_MANNER = frozenset(
+    {
+        "billing_cycle_anchor",
+        "expand",
+        "off_session",
+        "payment_behavior",
+        "proration_behavior",
+        "proration_date",
+    }
+)
 
 
 def _subscription_has(found: Found, params: Params) -> bool:

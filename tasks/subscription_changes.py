@@ -4,41 +4,40 @@ The change is a row before Stripe is told of it. Each stretch of unchanged terms
 its own, so usage is rated at the terms of its time, and a proration names what it gives back.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from billing.errors import Conflict, InvalidTerms
 from billing.keys import stripe_key
-from billing.money import Money
-from billing.periods import Period
-from billing.proration import ProratedPart, Side
 from gateway import requests, translate
-from gateway.errors import Refused
+from gateway.errors import Declined, Refused
 from models import change_queries, sale_queries
-from models.subscriptions import PendingCharge, ProductSubscription, SubscriptionChange, SubscriptionItem
+from models.subscriptions import ProductSubscription, SubscriptionChange, SubscriptionItem
 from models.work import ClaimedJob
-from tasks import invoicing, rating, subscriptions
+from tasks import bundle_moves, change_checks, change_rows, intervals, subscriptions
+from tasks.change_checks import new_row
 from tasks.context import Context, TenantUnit
 from tasks.queue import job, run_job
 from tasks.stripe_calls import call, first_said
 
 PRORATIONS = ("prorate", "next_period", "none")
-_CHANGEABLE = ("trialing", "active", "past_due")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeTerms:
     """What to change: another plan of the same product, seats, or a product to take out of a bundle.
 
-    `product` names the item, where the subscription has several.
+    `product` names the item, where the subscription has several. `private`: staff may give what the
+    public does not see.
     """
 
     plan: str | None = None
     quantity: int | None = None
     product: str | None = None
     remove: bool = False
+    interval: str | None = None
     proration: str = "prorate"
+    private: bool = False
 
 
 def change(
@@ -46,12 +45,14 @@ def change(
 ) -> ProductSubscription:
     """Change a subscription. Raises InvalidTerms, NotFound, Conflict saying why it cannot be."""
     with context.database.organization_lock(organization_id), context.tenant(organization_id) as unit:
-        wanted = _wanted(unit, subscriptions.find(unit, subscription_id), terms)
-        unit.session.add(wanted)
-        unit.session.flush()
-        job_id = unit.enqueue("subscription_changes.apply", str(wanted.id), subject_id=wanted.id)
+        subscription = subscriptions.find(unit, subscription_id)
+        if terms.interval == subscription.interval and intervals.withdraw(unit, subscription):
+            return subscription
+        wanted = request(unit, subscription, terms)
+        job_id = enqueue(unit, wanted)
         unit.rings.clear()  # run here, so that the caller gets Stripe's answer
-    assert job_id is not None
+    if wanted.changed_at > unit.now:
+        return subscription  # planned: a worker tells Stripe when it is time
     run_job(context, job_id)
     with context.tenant(organization_id) as unit:
         made = unit.session.get_one(SubscriptionChange, (organization_id, wanted.id))
@@ -60,53 +61,72 @@ def change(
         return subscriptions.find(unit, subscription_id)
 
 
-def rehearse(unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerms) -> None:
-    """Our rows after a change that Stripe is not told of. Only inside a rehearsal. Raises: as `change`."""
-    wanted = _wanted(unit, subscription, terms)
+def enqueue(unit: TenantUnit, wanted: SubscriptionChange) -> UUID:
+    """Store a change with the job that makes it. Returns the job's id."""
     unit.session.add(wanted)
     unit.session.flush()
-    _apply(unit, subscription, wanted)
+    due_at = max(unit.now, wanted.changed_at)
+    job_id = unit.enqueue("subscription_changes.apply", str(wanted.id), subject_id=wanted.id, due_at=due_at)
+    assert job_id is not None
+    return job_id
 
 
-def _wanted(unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerms) -> SubscriptionChange:
+def rehearse(unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerms) -> bool:
+    """Our rows after a change that Stripe is not told of: whether it begins whole new periods at once.
+
+    Only inside a rehearsal. Raises: as `change`.
+    """
+    wanted = request(unit, subscription, terms)
+    unit.session.add(wanted)
+    unit.session.flush()
+    restarted = intervals.restarts(unit, subscription, wanted)
+    change_rows.write(unit, subscription, wanted, wanted.changed_at)
+    return restarted
+
+
+def request(unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerms) -> SubscriptionChange:
+    """The change as a row, not stored yet. Raises: as `change`."""
     if terms.proration not in PRORATIONS:
         raise InvalidTerms(f"must be one of {', '.join(PRORATIONS)}", field="proration")
-    if subscription.status not in _CHANGEABLE:
-        raise Conflict(f"a subscription that is {subscription.status} cannot be changed")
+    change_checks.refuse(unit, subscription)
+    if terms.interval not in (None, subscription.interval):
+        return _of_interval(unit, subscription, terms)
     item = _item(unit, subscription, terms)
-    if item.started_at > unit.now:
-        raise Conflict("a change is planned for the next period already")
     if terms.remove:
-        return _change(unit, subscription, item, None, "next_period")
-    price_id = item.price_id if terms.plan is None else _price_id(unit, subscription, item, terms.plan)
-    plan, _, _ = change_queries.priced_plan(unit.session, price_id)
-    if terms.quantity is not None and terms.quantity != 1 and plan.base_charge != "per_seat":
-        raise InvalidTerms("this plan has no seats", field="quantity")
-    changed = _change(unit, subscription, item, price_id, terms.proration)
-    changed.quantity = terms.quantity or (item.quantity if plan.base_charge == "per_seat" else 1)
-    if not 1 <= changed.quantity <= subscriptions.MAX_SEATS:
-        raise InvalidTerms(f"must be 1 to {subscriptions.MAX_SEATS}", field="quantity")
+        return new_row(unit, subscription, item, None, "next_period")
+    price_id = item.price_id if terms.plan is None else _price_id(unit, subscription, item, terms)
+    changed = new_row(unit, subscription, item, price_id, terms.proration)
+    _set_seats(unit, changed, item, terms)
     if (changed.price_id, changed.quantity) == (item.price_id, item.quantity):
-        raise InvalidTerms("is what the subscription has already", field="plan" if terms.plan else "quantity")
+        named = next((name for name in ("plan", "interval") if getattr(terms, name)), "quantity")
+        raise InvalidTerms("is what the subscription has already", field=named)
     return changed
 
 
-def _change(
-    unit: TenantUnit,
-    subscription: ProductSubscription,
-    item: SubscriptionItem,
-    price_id: UUID | None,
-    proration: str,
+def _of_interval(
+    unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerms
 ) -> SubscriptionChange:
-    return SubscriptionChange(
-        organization_id=unit.organization.id,
-        subscription_id=subscription.id,
-        item_id=item.id,
-        price_id=price_id,
-        quantity=item.quantity,
-        proration=proration,
-        changed_at=unit.now.replace(microsecond=0),  # Stripe counts whole seconds
-    )
+    wanted = intervals.Wanted(str(terms.interval), terms.proration)
+    intervals.check(unit, subscription, wanted)
+    item = _item(unit, subscription, terms)
+    plan, _, _ = change_queries.priced_plan(unit.session, item.price_id)
+    named = replace(terms, plan=terms.plan or plan.code, private=terms.private or terms.plan is None)
+    changed = new_row(unit, subscription, item, _price_id(unit, subscription, item, named), terms.proration)
+    changed.changed_at = intervals.told_at(unit, subscription, wanted)
+    _set_seats(unit, changed, item, terms)
+    return changed
+
+
+def _set_seats(
+    unit: TenantUnit, changed: SubscriptionChange, item: SubscriptionItem, terms: ChangeTerms
+) -> None:
+    assert changed.price_id is not None
+    plan, _, _ = change_queries.priced_plan(unit.session, changed.price_id)
+    if terms.quantity is not None and terms.quantity != 1 and plan.base_charge != "per_seat":
+        raise InvalidTerms("this plan has no seats", field="quantity")
+    changed.quantity = terms.quantity or (item.quantity if plan.base_charge == "per_seat" else 1)
+    if not 1 <= changed.quantity <= subscriptions.MAX_SEATS:
+        raise InvalidTerms(f"must be 1 to {subscriptions.MAX_SEATS}", field="quantity")
 
 
 def _item(unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerms) -> SubscriptionItem:
@@ -126,10 +146,15 @@ def _item(unit: TenantUnit, subscription: ProductSubscription, terms: ChangeTerm
     return items[0]
 
 
-def _price_id(unit: TenantUnit, subscription: ProductSubscription, item: SubscriptionItem, code: str) -> UUID:
+def _price_id(
+    unit: TenantUnit, subscription: ProductSubscription, item: SubscriptionItem, terms: ChangeTerms
+) -> UUID:
     if subscription.bundle_id is not None:
         raise Conflict("a bundle's plans are fixed; take a member out of it first")
-    offer = sale_queries.plan_offer(unit.session, code, subscription.currency, subscription.interval)
+    interval = terms.interval or subscription.interval
+    offer = sale_queries.plan_offer(
+        unit.session, str(terms.plan), subscription.currency, interval, private=terms.private
+    )
     if offer is None:
         raise InvalidTerms("is not sold in this currency and interval", field="plan")
     if offer.members[0].plan.product_id != item.product_id:
@@ -151,21 +176,25 @@ def apply(context: Context, claimed: ClaimedJob) -> None:
             return
         coupon = sale_queries.bundle_coupon(unit.session, subscription.bundle_price_id)
     kept = _kept_discounts(context, subscription, coupon) if wanted.price_id is None else None
-    with context.tenant(organization_id) as unit:
-        request = _request(unit, subscription, wanted, kept)
     key = stripe_key("change", wanted.id)
     try:
+        with context.tenant(organization_id) as unit:
+            request = _request(unit, subscription, wanted, kept)
         reply = call(context, first_said(context, request, key), key, organization_id)
-    except Refused as refused:
+    except (Refused, Declined, Conflict) as refused:
         with context.tenant(organization_id) as unit:
             wanted = unit.session.get_one(SubscriptionChange, (organization_id, wanted.id))
-            wanted.refused_at, wanted.refusal = unit.now, refused.message
+            wanted.refused_at, wanted.refusal = unit.now, str(refused)
         return
     with context.tenant(organization_id) as unit:
         wanted = unit.session.get_one(SubscriptionChange, (organization_id, wanted.id))
         subscription = subscriptions.find(unit, wanted.subscription_id)
-        _apply(unit, subscription, wanted)
-        subscriptions.record(unit, subscription, translate.subscription(reply))
+        facts = translate.subscription(reply)
+        if intervals.restarts(unit, subscription, wanted) and facts.latest_invoice_id is not None:
+            # Should its webhooks be lost, the invoice of the new period is found all the same.
+            unit.enqueue("mirroring.observe_invoice", facts.latest_invoice_id, subject_id=subscription.id)
+        change_rows.write(unit, subscription, wanted, facts.anchor_at)
+        subscriptions.record(unit, subscription, facts)
 
 
 def _kept_discounts(
@@ -182,6 +211,9 @@ def _request(
     wanted: SubscriptionChange,
     kept_discounts: list[str] | None,
 ) -> requests.Request:
+    stripe_id = str(subscription.stripe_subscription_id)
+    if wanted.bundle_price_id is not None:
+        return bundle_moves.stripe_request(unit, subscription, wanted, kept_discounts or ())
     item = unit.session.get_one(SubscriptionItem, (unit.organization.id, wanted.item_id))
     changed: requests.Item = {"id": str(item.stripe_item_id)}
     if wanted.price_id is None:
@@ -192,125 +224,21 @@ def _request(
         # The price of an old version is archived: Stripe keeps it for who has it, and takes it from nobody.
         if wanted.price_id != item.price_id:
             changed["price"] = str(price.stripe_price_id)
+    if intervals.restarts(unit, subscription, wanted):
+        # All or nothing: an unpaid year would leave a subscription that nobody asked for.
+        return requests.update_subscription(
+            stripe_id,
+            items=[changed],
+            proration_behavior="create_prorations",
+            payment_behavior="error_if_incomplete",
+            restart=True,
+        )
     prorated = wanted.proration == "prorate"
     return requests.update_subscription(
-        str(subscription.stripe_subscription_id),
+        stripe_id,
         items=[changed],
         # "next_period" is Stripe's "none": its price is asked for in advance, at the next boundary.
         proration_behavior="create_prorations" if prorated else "none",
         proration_date=int(wanted.changed_at.timestamp()) if prorated else None,
         kept_discounts=kept_discounts,
-    )
-
-
-def _apply(unit: TenantUnit, subscription: ProductSubscription, wanted: SubscriptionChange) -> None:
-    """Our rows after a change: the old stretch ends, the new one begins, charges wait for the invoice."""
-    old = unit.session.get_one(SubscriptionItem, (unit.organization.id, wanted.item_id))
-    later = wanted.proration == "next_period"
-    at = subscription.current_period_end_at if later else wanted.changed_at
-    old.ended_at = at
-    unit.session.flush()
-    if wanted.price_id is None:
-        subscription.bundle_id = subscription.bundle_price_id = None
-        subscription.discount_minor = 0
-    else:
-        new = _following(unit, old, wanted, at)
-        change_queries.attribute_usage(unit.session, old, new)
-        # The new plan may bill what the old one had no price for.
-        unit.enqueue("usage.redrive", str(new.id), subject_id=new.product_id)
-        if subscription.product_plan_id is not None:
-            subscription.product_plan_id = new.plan_id
-        if new.quantity != old.quantity and subscription.product_plan_id is not None:
-            subscription.quantity = new.quantity
-        if wanted.proration == "prorate" and subscription.status != "trialing":
-            _charge_change(unit, subscription, old, new)
-    wanted.applied_at = unit.now
-    unit.session.flush()
-
-
-def _following(
-    unit: TenantUnit, old: SubscriptionItem, wanted: SubscriptionChange, at: datetime
-) -> SubscriptionItem:
-    assert wanted.price_id is not None
-    plan, price, _ = change_queries.priced_plan(unit.session, wanted.price_id)
-    new = SubscriptionItem(
-        organization_id=unit.organization.id,
-        subscription_id=old.subscription_id,
-        product_id=old.product_id,
-        plan_id=plan.id,
-        price_id=price.id,
-        quantity=wanted.quantity,
-        position=old.position,
-        started_at=at,
-        stripe_item_id=old.stripe_item_id,
-        debited_minor=old.debited_minor,
-        debited_from_at=old.debited_from_at,
-        debited_until_at=old.debited_until_at,
-    )
-    unit.session.add(new)
-    unit.session.flush()
-    return new
-
-
-def _charge_change(
-    unit: TenantUnit, subscription: ProductSubscription, old: SubscriptionItem, new: SubscriptionItem
-) -> None:
-    """Give back the unused part of what was really charged, and charge the rest of the period anew.
-
-    Source: docs.stripe.com/billing/subscriptions/prorations, flexible billing mode.
-    """
-    at = new.started_at
-    if old.debited_from_at is not None and old.debited_until_at is not None and old.debited_minor:
-        debited = Period(old.debited_from_at, old.debited_until_at)
-        charged = Money(old.debited_minor, subscription.currency)
-        _pending(unit, old, ProratedPart(Side.unused, charged, _listed(unit, old), debited, at))
-    period = Period(subscription.current_period_start_at, subscription.current_period_end_at)
-    full = _full_price(unit, subscription, new, at)
-    rest = ProratedPart(Side.remaining, full, _listed(unit, new), period, at)
-    _pending(unit, new, rest)
-    new.debited_minor, new.debited_from_at, new.debited_until_at = rest.amount.minor, at, period.end
-
-
-def _listed(unit: TenantUnit, item: SubscriptionItem) -> Money:
-    """A whole period of the item by the price list, before discounts."""
-    _, price, _ = change_queries.priced_plan(unit.session, item.price_id)
-    return Money(price.amount_minor, price.currency).scaled(item.quantity)
-
-
-def _full_price(
-    unit: TenantUnit, subscription: ProductSubscription, item: SubscriptionItem, at: datetime
-) -> Money:
-    """A whole period of the item, after the discounts that it would get on an invoice of all items."""
-    rated = rating.recurring_lines(unit, subscription, Period(at, subscription.current_period_end_at))
-    built = invoicing.recurring_draft(unit, subscription, rated)
-    return next(
-        line.net for line, source in zip(built.lines, rated, strict=True) if source.item_id == item.id
-    )
-
-
-def _pending(unit: TenantUnit, item: SubscriptionItem, part: ProratedPart) -> None:
-    plan, price, product = change_queries.priced_plan(unit.session, item.price_id)
-    seats = f"{item.quantity} x " if plan.base_charge == "per_seat" else ""
-    what = "Unused time on" if part.side is Side.unused else "Remaining time on"
-    at, amount = part.changed_at, part.amount
-    unit.session.add(
-        PendingCharge(
-            organization_id=unit.organization.id,
-            subscription_id=item.subscription_id,
-            key=f"{'credit' if part.side is Side.unused else 'charge'}:{item.id}:{at:%Y%m%dT%H%M%S}",
-            item_id=item.id,
-            product_id=item.product_id,
-            description=f"{what} {seats}{product.name} {plan.name} after {at:%Y-%m-%d}",
-            quantity=item.quantity,
-            currency=amount.currency,
-            amount_minor=amount.minor,
-            period_start_at=at,
-            period_end_at=part.period.end,
-            explanation={
-                "plan": {"code": plan.code, "version": plan.version},
-                "terms": None,
-                "interval": price.interval,
-                "proration": part.to_record(),
-            },
-        )
     )

@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from billing.bundles import BundleMember, bundle_discount
 from billing.errors import Conflict, InvalidTerms, NotFound
 from billing.keys import stripe_key
 from billing.lifecycles import SUBSCRIPTION_MOVES, SubscriptionStatus, from_stripe_subscription_status, move
-from billing.money import Money
 from billing.periods import Interval, nth_boundary
 from gateway import requests, translate
 from gateway.errors import Refused
 from gateway.translate import SubscriptionFacts
-from models import billing_queries, sale_queries
+from models import billing_queries, change_queries, sale_queries
 from models.sale_queries import Offer
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.work import ClaimedJob
-from tasks import balance, coupons, notifications, payment_methods, tax
+from tasks import balance, bundle_moves, coupons, notifications, payment_methods, tax
 from tasks.context import Context, TenantUnit
 from tasks.organizations import ensure_customer
 from tasks.queue import job, run_job
@@ -128,7 +126,7 @@ def _stored(unit: TenantUnit, terms: SubscriptionTerms, offer: Offer) -> Product
         currency=terms.currency,
         interval=terms.interval,
         quantity=terms.quantity,
-        discount_minor=_discount(offer).minor if offer.bundle else 0,
+        discount_minor=bundle_moves.sold_discount(offer).minor if offer.bundle else 0,
         status="incomplete",
         started_at=now,
         trial_end_at=trial_end_at,
@@ -155,16 +153,6 @@ def _stored(unit: TenantUnit, terms: SubscriptionTerms, offer: Offer) -> Product
             )
         )
     return subscription
-
-
-def _discount(offer: Offer) -> Money:
-    assert offer.bundle_price is not None
-    currency = offer.bundle_price.currency
-    members = [
-        BundleMember(member.plan.code, Money(member.price.amount_minor, currency), member.quantity)
-        for member in offer.members
-    ]
-    return bundle_discount(Money(offer.bundle_price.amount_minor, currency), members)
 
 
 @job("subscriptions.start", queue="stripe")
@@ -291,7 +279,10 @@ def _record_period(unit: TenantUnit, subscription: ProductSubscription, facts: S
         subscription.anchor_at = facts.anchor_at  # a pause has ended: the periods count anew
     if start_at is None or end_at is None or start_at < subscription.current_period_start_at:
         return
+    if start_at > subscription.current_period_start_at and end_at == subscription.current_period_end_at:
+        return  # Stripe has been told of the shorter interval that begins when this period ends
     subscription.current_period_start_at, subscription.current_period_end_at = start_at, end_at
+    subscription.interval = change_queries.interval_at(unit.session, subscription, start_at).value
     # Should the webhook of the draft be lost, this finds the draft when the period is over.
     unit.enqueue(
         "invoicing.close_period",

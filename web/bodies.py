@@ -131,21 +131,35 @@ class NewSubscription(Body):
 
 
 class SubscriptionChange(Body):
-    """What to change: `plan` and `quantity`, or `remove` to take `product` out of a bundle.
+    """What to change: `plan`, `quantity` and `interval`, or `remove` to take `product` out of a bundle.
 
     `product` names the item where the subscription has several. `prorate` charges and credits the
-    difference on the next invoice, `none` changes now without, `next_period` at the period's end.
+    difference on the next invoice, `none` changes now without, `next_period` at the period's end. A longer
+    interval begins and is charged at once (`prorate`), a shorter one at the period's end (`next_period`).
     """
 
     plan: Name | None = None
     quantity: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     product: Name | None = None
     remove: bool = False
+    interval: Annotated[str, Meta(pattern="^(month|quarter|year)$")] | None = None
     proration: Annotated[str, Meta(pattern="^(prorate|next_period|none)$")] = "prorate"
 
 
 class Preview(SubscriptionChange):
     """As a change; empty, the coming invoice as things stand."""
+
+
+class BulkMove(Body):
+    """Subscribers of all organizations, or of those named, go to the version that is sold now.
+
+    `to` names that version, and another is refused. `dry_run` only says who, and the difference in price.
+    """
+
+    to: Annotated[int, Meta(ge=1)] | None = None
+    organizations: Annotated[list[Reference], Meta(max_length=200)] = []
+    proration: Annotated[str, Meta(pattern="^(prorate|next_period|none)$")] = "next_period"
+    dry_run: bool = False
 
 
 class Cancellation(Body):

@@ -366,3 +366,23 @@ class Health(Struct, kw_only=True):
     status: str
     database: str | UnsetType = UNSET
     work: str | UnsetType = UNSET
+
+
+class Move(Struct, kw_only=True):
+    """A subscription of a bulk move: its price of a period before and after, or why it stays."""
+
+    organization: str
+    subscription: UUID
+    from_version: int
+    currency: str | None
+    interval: str | None
+    old_minor: int
+    new_minor: int
+    refusal: str | None
+
+
+class Moves(Struct, kw_only=True):
+    """`begun` of the items are with the workers now; ask again to move who is left."""
+
+    items: list[Move]
+    begun: int

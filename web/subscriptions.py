@@ -95,6 +95,7 @@ def _change_terms(body: bodies.SubscriptionChange) -> subscription_changes.Chang
         quantity=body.quantity,
         product=body.product,
         remove=body.remove,
+        interval=body.interval,
         proration=body.proration,
     )
 
@@ -222,7 +223,7 @@ ROUTES = (
         path=_ALL + "<id>/",
         view=change,
         access=ORGANIZATION,
-        summary="Change plan or seats, or take a product out of a bundle",
+        summary="Change plan, seats or interval, or take a product out of a bundle",
         tag="Subscriptions",
         body=bodies.SubscriptionChange,
         answer=shapes.Subscription,

@@ -78,13 +78,17 @@ def update_subscription(
     proration_date: int | None = None,
     payment_behavior: PaymentBehavior | Literal["pending_if_incomplete"] | None = None,
     kept_discounts: Sequence[str] | None = None,
+    new_coupons: Sequence[str] = (),
     default_tax_rates: Sequence[str] | None = None,
     trial_end: int | Literal["now"] | None = None,
+    restart: bool = False,
     metadata: Mapping[str, object] | None = None,
 ) -> Request:
     """Change a subscription; None leaves a field, an empty sequence of discounts or tax rates clears it.
 
-    `kept_discounts` are ids of discounts that it has: its coupons, named anew, would begin anew.
+    `kept_discounts` are ids of discounts that it has: its coupons, named anew, would begin anew; before them
+    come `new_coupons`. `restart` moves the anchor to now: whole new periods begin, and are invoiced and
+    charged at once.
 
     Raises ValueError when an item changes its price without naming a quantity: Stripe would reset it to 1.
     """
@@ -102,9 +106,11 @@ def update_subscription(
             payment_behavior=payment_behavior,
             discounts=None
             if kept_discounts is None
-            else [{"discount": each} for each in kept_discounts] or "",
+            else [*(_coupons(new_coupons) or ()), *({"discount": each} for each in kept_discounts)] or "",
             default_tax_rates=None if default_tax_rates is None else list(default_tax_rates) or "",
             trial_end=trial_end,
+            billing_cycle_anchor={"type": "now"} if restart else None,
+            off_session=restart or None,
             metadata=as_metadata(metadata),
         ),
     )

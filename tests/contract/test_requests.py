@@ -144,6 +144,8 @@ LEANEST: list[Request] = [
     requests.create_subscription("cus_1", [{"price": "price_1"}], metadata={"subscription_id": "s-1"}),
     requests.update_subscription("sub_1", cancel_at_period_end=False),
     requests.update_subscription("sub_1", kept_discounts=[], default_tax_rates=[]),
+    requests.update_subscription("sub_1", kept_discounts=["di_1"], new_coupons=["b1"]),
+    requests.update_subscription("sub_1", payment_behavior="error_if_incomplete", restart=True),
     requests.create_invoice("cus_1", "usd", {"invoice_id": 1}),
     requests.create_credit_note("in_1", amount_minor=100),
     requests.create_refund("pi_1"),

@@ -266,7 +266,7 @@ def _holding(stretch: BilledStretch, period: Period) -> Holding:
     trial_end_at = stretch.subscription.trial_end_at
     in_trial = trial_end_at is not None and period.end <= trial_end_at
     share = held_share(period, stretch.item.started_at, stretch.item.ended_at)
-    return Holding(stretch.subscription.interval, share, in_trial)
+    return Holding(stretch.price.interval, share, in_trial)
 
 
 def _count(aggregation: Aggregation, used: WindowUsage, period: Period) -> Counted:

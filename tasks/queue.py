@@ -30,7 +30,7 @@ log = logging.getLogger("dunlin.queue")
 celery = Celery("dunlin")
 
 _MARK_LIFETIME_MS = 2_000
-_BETWEEN_RINGS_S = 0.025
+_BETWEEN_RINGS_S = 0.1
 
 QUEUES = ("usage", "webhooks", "clocks", "stripe", "invoicing", "dunning", "ops")
 
@@ -196,7 +196,7 @@ class CeleryBell:
     are worked off. The mark goes when the worker starts to look, so a row that is stored later rings
     again; should the message be lost, the mark expires. A job's ring is for its row alone.
 
-    A tick's ring within 25 ms of the last one of this process waits until they are over, so that a busy
+    A tick's ring within a tenth of a second of the last one of this process waits until that is over, so that a busy
     door asks Redis for none of its POSTs.
     """
 

@@ -39,6 +39,7 @@ log_parameter_max_length_on_error = 0
 log_lock_waits = on
 jit = off                             # every statement here is short: compiling it costs more than it saves
 max_wal_size = '2GB'                  # a bulk load would otherwise checkpoint again and again
+shared_buffers = '{shared_buffers_mb}MB'
 idle_in_transaction_session_timeout = '5min'  # a forgotten transaction would hold back vacuum for ever
 {durability}
 """
@@ -46,12 +47,24 @@ _DURABLE = """\
 fsync = on                            # a 2xx means that the row survives a power cut
 full_page_writes = on
 synchronous_commit = on"""
+_DEFAULT_BUFFERS_MB = 128
 _FORGETFUL = """\
 # Test profile: nothing waits for the disk, so only a dying machine loses rows. A killed server does not,
 # as long as each commit hands its log to the kernel: synchronous_commit stays on for the fault tests.
 fsync = off
 full_page_writes = off
 synchronous_commit = on"""
+
+
+def _shared_buffers_mb(*, durable: bool) -> int:
+    """An eighth of the memory, for the keys of usage that come in no sequence; at most 2 GB.
+
+    Pages are taken as they are needed. A test's cluster keeps Postgres's own default: many may run at once.
+    """
+    if not durable:
+        return _DEFAULT_BUFFERS_MB
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return max(_DEFAULT_BUFFERS_MB, min(memory_mb // 8, 2048))
 
 
 def find_binaries(environ: Mapping[str, str], identity: Identity | None) -> Path:
@@ -132,7 +145,8 @@ class EmbeddedPostgres:
         settings = self.cluster / "dunlin.conf"
         durability = _DURABLE if self.durable else _FORGETFUL
         settings.touch(mode=0o600)
-        settings.write_text(_SETTINGS.format(port=self.port, durability=durability))
+        memory = {"shared_buffers_mb": _shared_buffers_mb(durable=self.durable)}
+        settings.write_text(_SETTINGS.format(port=self.port, durability=durability, **memory))
         identities.give(settings, self.identity)
 
     def _initialize(self) -> None:

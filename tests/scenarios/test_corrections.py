@@ -12,7 +12,7 @@ import pytest
 
 from cli.demo.api import Api, ApiRefusal
 from cli.keys import issue_bound
-from tasks import catalog
+from tasks import catalog, quarantine
 from tasks.stripe_catalog import sync
 from tests.scenarios.world import Customer, World, at
 
@@ -212,6 +212,20 @@ unit_price = "{unit_price}"
 """
 
 
+# A second meter, priced at 50 cents.
+FLASHES = """
+[[products.meters]]
+code = "flashes"
+name = "Flashes"
+unit = "flash"
+aggregation = "sum"
+
+[products.plans.starter.charges.flashes.USD]
+model = "per_unit"
+unit_price = "50"
+"""
+
+
 class Lamp:
     """A product of a story's own, with its own key: it reports hours of light."""
 
@@ -227,13 +241,15 @@ class Lamp:
         catalog.apply(self.world.context, LUMEN.format(**terms))
         sync(self.world.context)
 
-    def shines(self, customer: Customer, day: str, hours: int, event_id: str) -> None:
+    def shines(
+        self, customer: Customer, day: str, quantity: int, event_id: str, metric: str = "hours"
+    ) -> None:
         event = {
             "event_id": event_id,
             "organization": customer.slug,
             "product": self.code,
-            "metric": "hours",
-            "quantity": hours,
+            "metric": metric,
+            "quantity": quantity,
             "timestamp": at(day),
         }
         batch = self.api.post("/api/billing/usage/track/", event, str(uuid4()))["batch_id"]
@@ -288,6 +304,29 @@ def test_a_minimum_is_charged_without_usage_and_kept_by_corrections(world: World
         golden(rob.last_invoice, "corrections_minimum.txt")
         assert rob.totals[-1] == ("cycle", "paid", 27_00)
         world.holds(rob)
+
+
+def test_usage_that_no_plan_prices_is_billed_once_the_plan_does(world: World) -> None:
+    lamp = Lamp(world, "beacon", unit_price="10")
+    with closing(lamp.api):
+        quinn, subscription = subscriber(world, "quinn", "beacon-starter")
+        lamp.sells(unit_price="10", more=FLASHES)
+        quinn.lives_until("2026-04-16")
+        lamp.shines(quinn, "2026-04-16", 40, "quinn-1", metric="flashes")
+        lamp.shines(quinn, "2026-04-15", 9, "quinn-2", metric="flashes")
+        held = quarantine.held(world.context, organization=quinn.slug)
+        assert [(group.metric, group.reason, group.events) for group in held] == [("flashes", "no_charge", 2)]
+
+        # From now on Quinn has the version that prices flashes: the one of now finds its place.
+        quinn.changes(subscription, plan="beacon-starter", proration="none")
+        quinn.rests()
+        assert [group.events for group in quarantine.held(world.context, organization=quinn.slug)] == [1]
+        quinn.lives_until("2026-05-01T02:00")
+
+        # May 10.00, and 40 flashes at 50 cents = 20.00; what came before the change stays in quarantine
+        assert quinn.totals[-1] == ("cycle", "paid", 30_00)
+        assert quarantine.redrive(world.context, organization=quinn.slug)[0] == 0
+        world.holds(quinn)
 
 
 def test_a_correction_after_the_end_gets_an_invoice_of_its_own(world: World) -> None:

@@ -43,16 +43,19 @@ def test_every_line_explains_itself_and_computes_again(world: World) -> None:
 
 
 def test_doing_all_work_again_changes_nothing(world: World) -> None:
-    """I11, with a life that touched everything: usage in time and late, a declined card, a recovery."""
+    """I11, with a life that touched everything: usage in time, late and corrected, a decline, a recovery."""
     max_ = world.on("2026-04-01", "max")
     max_.card()
-    max_.subscribes("autoflow-starter")
+    subscription = max_.subscribes("autoflow-starter")
     max_.lives_until("2026-04-20")
-    max_.uses("2026-04-19", 2_000)
+    max_.uses("2026-04-19", 2_000, "max-1")
     max_.card("pm_card_chargeCustomerFail")
     max_.lives_until("2026-05-05")
     max_.uses("2026-04-30", 300)
+    max_.corrects("max-1", 1_500, "half of it")
     max_.card()
+    max_.adjusts(subscription)
+    max_.corrects("max-1", 1_600, "a little more")
     max_.lives_until("2026-06-02")
     before, calls = books(max_), intentions(max_)
 

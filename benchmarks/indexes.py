@@ -41,6 +41,7 @@ from models import (
     usage_billing,
     usage_corrections,
     usage_intake,
+    usage_rollups,
     work,
 )
 from models.base import new_id
@@ -49,6 +50,7 @@ from models.migrate import upgrade
 from models.ops import ApiKey, UsageBatch, WebhookEvent
 from models.reading import Page
 from models.usage_billing import UsageWindow
+from models.usage_rollups import UsedWindow
 
 # A table of fewer rows is read whole because that is the best plan.
 _LARGE = 5_000
@@ -155,9 +157,8 @@ def _api_paths(rows: Rows) -> list[AccessPath]:
     one, organization = rows.one, numbered("organization", rows.one)
     middle, page = Page(limit=50, before=organization), Page(limit=50)
     invoice, product = numbered("invoice", one), numbered("product", one % PRODUCTS)
-    held = access_queries.HeldPlan(
-        numbered("subscription", one), "active", numbered("item", one), NOW - timedelta(days=31), [], {}
-    )
+    subscription = numbered("subscription", one)
+    used = UsedWindow(organization, subscription, [numbered("item", one)], NOW - timedelta(days=31), NOW)
     return [
         AccessPath("organizations: first page", "system", lambda s: reading.organizations(s, page)),
         AccessPath("organizations: a later page", "system", lambda s: reading.organizations(s, middle)),
@@ -193,13 +194,9 @@ def _api_paths(rows: Rows) -> list[AccessPath]:
         AccessPath(
             "access: what is unpaid",
             "organization",
-            lambda s: access_queries.unpaid_since(s, organization, held.subscription_id),
+            lambda s: access_queries.unpaid_since(s, organization, subscription),
         ),
-        AccessPath(
-            "access: usage of the period",
-            "organization",
-            lambda s: access_queries.usage_of_period(s, organization, held),
-        ),
+        AccessPath("usage of the running period", "organization", lambda s: usage_rollups.read(s, used)),
     ]
 
 

@@ -292,6 +292,7 @@ def _fill_ops(connection: Connection, rows: Rows) -> None:
         product_id=sql_id("product", f"n % {PRODUCTS}"),
         idempotency_key="'key-' || n",
         state="CASE WHEN n % 10000 = 0 THEN 'queued' ELSE 'done' END",
+        rolled_up_at="CASE WHEN n % 1000 = 0 THEN NULL ELSE timestamptz '2026-01-01Z' END",
         events="'[]'",
         not_before_at="timestamptz '2026-01-01Z'",
     )

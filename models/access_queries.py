@@ -1,4 +1,4 @@
-"""What the access check reads: the held plan, the unpaid invoices, the running period's usage."""
+"""What the access check reads: the held plan, the unpaid invoices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from models import usage_facts
 from models.catalog import Product
 
 
@@ -19,8 +18,6 @@ class HeldPlan:
 
     subscription_id: UUID
     status: str
-    item_id: UUID
-    period_start_at: datetime
     features: list[Any]
     limits: dict[str, Any]
 
@@ -31,7 +28,7 @@ def product_id(session: Session, code: str) -> UUID | None:
 
 _HELD = text(
     """
-    SELECT s.id, s.status, i.id, s.current_period_start_at, p.features, p.limits
+    SELECT s.id, s.status, p.features, p.limits
     FROM tenant.subscription_items i
     JOIN tenant.product_subscriptions s ON s.organization_id = i.organization_id AND s.id = i.subscription_id
     JOIN catalog.product_plans p ON p.id = i.plan_id
@@ -70,35 +67,3 @@ def unpaid_since(session: Session, organization_id: UUID, subscription_id: UUID)
     """
     values = {"organization_id": organization_id, "subscription_id": subscription_id}
     return session.execute(_UNPAID, values).scalars().all()
-
-
-_FACTS = usage_facts.corrected(
-    "r.organization_id = :organization_id AND r.subscription_id = :subscription_id AND r.item_id = :item_id "
-    "AND r.meter_id = m.id AND r.occurred_at >= :start_at",
-    usage_facts.ALL,
-    "k.organization_id = :organization_id AND k.meter_id = m.id AND k.occurred_at >= :start_at",
-)
-_USAGE = text(
-    f"""
-    SELECT m.code, coalesce(sum(r.quantity) FILTER (WHERE NOT r.void), 0)
-    FROM tenant.subscription_items i
-    JOIN catalog.meters m ON m.product_id = i.product_id
-    LEFT JOIN LATERAL ({_FACTS}) r ON true
-    WHERE i.organization_id = :organization_id AND i.subscription_id = :subscription_id AND i.id = :item_id
-    GROUP BY m.code
-    """  # of our own constants
-)
-
-
-def usage_of_period(session: Session, organization_id: UUID, held: HeldPlan) -> dict[str, str]:
-    """Metric -> quantity of the running period, as decimal text."""
-    rows = session.execute(
-        _USAGE,
-        {
-            "organization_id": organization_id,
-            "subscription_id": held.subscription_id,
-            "item_id": held.item_id,
-            "start_at": held.period_start_at,
-        },
-    )
-    return {code: f"{quantity.normalize():f}" for code, quantity in rows}

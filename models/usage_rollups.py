@@ -14,11 +14,13 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from billing.rollups import Rollup
+from models.catalog import Meter
 from models.metering_sql import group_values, passes
+from models.subscriptions import SubscriptionItem
 from models.usage_facts import ALL, corrected
 
 # Rollups are numbered in the sequence in which they are written: one tick at a time. Arbitrary.
@@ -131,6 +133,7 @@ _STALE = """
         CAST(:meter_ids AS uuid[]), CAST(:hours AS timestamptz[])
     ) AS stale(organization_id, subscription_id, item_id, meter_id, hour_at)
 """
+# Hour by hour, each by its stretch of the index of usage: so OFFSET 0, below.
 # What a batch that is not rolled up has of the hour comes on top of it, when that batch is.
 _OF_STALE = corrected(
     "r.organization_id = h.organization_id AND r.subscription_id = h.subscription_id "
@@ -142,7 +145,9 @@ _OF_STALE = corrected(
     "AND k.occurred_at >= h.hour_at AND k.occurred_at < h.hour_at + interval '1 hour'",
 )
 _RESTATE = text(
-    _written(f"SELECT r.* FROM ({_STALE}) h CROSS JOIN LATERAL ({_OF_STALE}) r WHERE NOT r.void", "true")
+    _written(
+        f"SELECT r.* FROM ({_STALE}) h CROSS JOIN LATERAL ({_OF_STALE} OFFSET 0) r WHERE NOT r.void", "true"
+    )
 )
 # An hour of which nothing is left is restated, too: to nothing.
 _RESTATE_TO_NOTHING = text(
@@ -225,6 +230,7 @@ _OF_HOUR = corrected(
     "k.organization_id = :organization_id AND k.meter_id = a.meter_id "
     "AND k.occurred_at >= a.hour_at AND k.occurred_at < a.hour_at + interval '1 hour'",
 )
+# An hour after the other (OFFSET 0): joined as a whole, the planner read the period to find some hours.
 # The tail is fenced off: its batches are found by their block ranges, not by all that the subscription had.
 _READ = text(
     f"""
@@ -251,7 +257,7 @@ _READ = text(
             WHERE b.rolled_up_at IS NULL AND b.organization_ids @> ARRAY[CAST(:organization_id AS uuid)]))
     ), events AS (
         SELECT r.event_id, r.item_id, r.meter_id, r.occurred_at, r.quantity, r.properties
-        FROM anew a CROSS JOIN LATERAL ({_OF_HOUR}) r WHERE NOT r.void
+        FROM anew a CROSS JOIN LATERAL ({_OF_HOUR} OFFSET 0) r WHERE NOT r.void
         UNION ALL
         SELECT t.event_id, t.item_id, t.meter_id, t.occurred_at, t.quantity, t.properties
         FROM tail t
@@ -312,3 +318,25 @@ def _used(row: Any) -> Used:
 
 def _exact(number: Decimal | None) -> Fraction | None:
     return None if number is None else Fraction(number)
+
+
+def items_of(
+    session: Session, organization_id: UUID, subscription_id: UUID, product_id: UUID
+) -> Sequence[UUID]:
+    """The stretches by which a subscription has held a product."""
+    return (
+        session.execute(
+            select(SubscriptionItem.id).where(
+                SubscriptionItem.organization_id == organization_id,
+                SubscriptionItem.subscription_id == subscription_id,
+                SubscriptionItem.product_id == product_id,
+            )
+        )
+        .scalars()
+        .all()
+    )
+
+
+def meters_of(session: Session, product_id: UUID) -> Sequence[Meter]:
+    """What a product counts."""
+    return session.execute(select(Meter).where(Meter.product_id == product_id)).scalars().all()

@@ -9,6 +9,7 @@ from billing.access import Access, UnpaidInvoice, decide
 from billing.errors import NotFound
 from models import access_queries
 from tasks.context import Context
+from tasks.current_usage import used_of_product
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +41,5 @@ def access(context: Context, organization_id: UUID, product_code: str) -> Access
         decision = decide(held.status, unpaid, unit.settings.dunning_policy, unit.now)
         if decision.access is Access.none:
             return AccessAnswer("none", None, [], {}, {})
-        usage = access_queries.usage_of_period(unit.session, organization_id, held)
+        usage = used_of_product(unit, held.subscription_id, product_id)
     return AccessAnswer(decision.access.value, decision.until, held.features, held.limits, usage)

@@ -6,6 +6,7 @@ from web import (
     clocks,
     closing,
     credit_notes,
+    current_usage,
     health,
     invoices,
     keys,
@@ -22,6 +23,7 @@ from web.calls import Route
 DESCRIBED: tuple[Route, ...] = (
     *webhooks.ROUTES,
     *usage.ROUTES,
+    *current_usage.ROUTES,
     *catalog.ROUTES,
     *organizations.ROUTES,
     *sale_terms.ROUTES,

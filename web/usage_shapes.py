@@ -83,3 +83,43 @@ class UsageAccounts(Struct):
     """The newest day first."""
 
     items: list[DayAccounts]
+
+
+class MetricUsage(Struct, kw_only=True):
+    """One metric of a plan; where its price has groups, one entry for each of them.
+
+    `included` is the allowance of the whole period, `overage` what was used beyond it. `cost_so_far_minor`
+    is what the invoice would charge if nothing more came; a minimum or a fixed part is in it from the
+    first day. Projected is what goes on as so far: sums and counts evenly, levels at their level.
+    """
+
+    metric: str
+    name: str
+    unit: str
+    product: str
+    plan: str
+    aggregation: str
+    # What tells the group apart, for a reader; "" of a price without groups.
+    group: str
+    # property -> values; null of what matches no other group
+    match: dict[str, list[Any]] | None
+    quantity: str
+    included: str
+    overage: str
+    cost_so_far_minor: int
+    projected_quantity: str
+    projected_cost_minor: int
+
+
+class CurrentUsage(Struct, kw_only=True):
+    """A subscription's usage in `[period_start_at, period_end_at)`, as it was at `at`."""
+
+    subscription: UUID
+    period_start_at: datetime
+    period_end_at: datetime
+    at: datetime
+    trial: bool
+    currency: str
+    cost_so_far_minor: int
+    projected_cost_minor: int
+    items: list[MetricUsage]

@@ -11,10 +11,9 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, InvalidTerms, NotFound
-from models import access_queries
-from models.access_queries import HeldPlan
 from tasks import accounts, invariants, quarantine, usage, usage_corrections
 from tasks.context import Context
+from tasks.current_usage import used_of_product
 from tasks.queue import TryLater
 from tasks.usage_corrections import Corrected, CorrectionTerms
 from tests.integration.factories import (
@@ -72,11 +71,8 @@ def standing(context: Context, acme: Quarter) -> list[tuple[str, int, str, Decim
 
 def running_usage(context: Context, acme: Quarter) -> dict[str, str]:
     """What the access check says of April: e5 used 3 runs."""
-    april = datetime(2026, 4, 1, tzinfo=UTC)
-    with context.database.tenant(acme.organization_id) as session:
-        item = session.execute(text("SELECT id FROM tenant.subscription_items")).scalar_one()
-        held = HeldPlan(acme.subscription_id, "active", item, april, [], {})
-        return access_queries.usage_of_period(session, acme.organization_id, held)
+    with context.tenant(acme.organization_id) as unit:
+        return used_of_product(unit, acme.subscription_id, acme.product_id)
 
 
 def test_the_newest_correction_counts_and_the_same_twice_is_one(context: Context, acme: Quarter) -> None:

@@ -18,8 +18,9 @@ from billing.periods import Period
 from models.catalog import PlanCharge
 from models.metering_sql import group_number, group_values, passes
 from models.subscriptions import ProductSubscription
-from tasks import invariants, invoice_rows, invoicing, usage
+from tasks import invariants, invoice_rows, invoicing, rollups, usage
 from tasks.context import Context
+from tasks.current_usage import current_usage, plain
 from tasks.explain import explain_line, explain_text
 from tests.integration.factories import (
     CatalogRows,
@@ -153,6 +154,39 @@ def test_each_group_is_a_line_with_terms_of_its_own(context: Context, acme: Grou
     assert "sum of 2 events (1 more do not pass the meter's filters)" in explain_text(lines[1])
     assert "f  (not counted)" in explain_text(lines[1])
     assert invariants.check(context) == []
+
+
+def test_what_is_shown_so_far_is_what_the_invoice_charges(context: Context, acme: Grouped) -> None:
+    acme.uses(*JANUARY)
+    before = current_usage(context, acme.organization_id, acme.subscription_id)
+    rollups.write(context)
+    shown = current_usage(context, acme.organization_id, acme.subscription_id)
+    lines = acme.bills()
+
+    assert before.metrics and [each.cost_so_far for each in before.metrics] == [
+        each.cost_so_far for each in shown.metrics
+    ]
+    # The period is over: nothing is left to project.
+    assert [
+        (
+            each.group,
+            plain(each.quantity),
+            plain(each.overage),
+            each.cost_so_far.minor,
+            each.projected_cost.minor,
+        )
+        for each in shown.metrics
+    ] == [
+        (
+            line["line"]["description"].partition(", ")[2],
+            line["quantity"]["value"],
+            line["quantity"]["billable"],
+            line["line"]["amount_minor"],
+            line["line"]["amount_minor"],
+        )
+        for line in lines
+    ]
+    assert shown.cost_so_far.minor == sum(line["line"]["amount_minor"] for line in lines)
 
 
 def test_a_late_event_adjusts_its_own_group_alone(context: Context, acme: Grouped) -> None:

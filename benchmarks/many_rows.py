@@ -233,6 +233,7 @@ def _fill_invoices(connection: Connection, rows: Rows, of: dict[str, str]) -> No
         credit_minor="0",
         total_minor="0",
         paid_minor="0",
+        reduced_minor="0",
     )
     of_invoice = {**of, "invoice_id": sql_id("invoice", "n")}
     of_subscription = {"subscription_id": sql_id("subscription", "n")}

@@ -239,7 +239,8 @@ def test_no_answer_to_acme_holds_anything_of_globex(world: WebWorld, route: Rout
         own = {"id": "acme"}
     if route.path.startswith("/api/billing/credit_notes/"):
         own = {"id": _note_of(world, world.acme)}
-    answer = world.call("GET", _path(route, own), "acme")
+    query = {"subscription": own["id"]} if "subscription" in route.query else {}
+    answer = world.call("GET", _path(route, own), "acme", query_string=query)
     assert answer.status_code < 300
     marks = [str(value) for ids in _owned(world).values() for value in ids.values()]
     for mark in (*marks, "globex", "Globex", "GLOBEX"):

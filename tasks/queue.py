@@ -196,8 +196,8 @@ class CeleryBell:
     are worked off. The mark goes when the worker starts to look, so a row that is stored later rings
     again; should the message be lost, the mark expires. A job's ring is for its row alone.
 
-    A tick's ring within a tenth of a second of the last one of this process waits until that is over, so that a busy
-    door asks Redis for none of its POSTs.
+    A tick's ring within a tenth of a second of the last one of this process waits until that is over, so
+    that a busy door asks Redis for none of its POSTs.
     """
 
     def __init__(self, redis_url: str) -> None:

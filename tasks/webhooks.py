@@ -14,7 +14,14 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from gateway import translate, webhooks
-from gateway.errors import GatewayError, InvalidSignature, UnknownVersion
+from gateway.errors import (
+    InvalidSignature,
+    MalformedPayload,
+    Misconfigured,
+    Throttled,
+    UnknownVersion,
+    Unreachable,
+)
 from models import mailbox, organization_queries
 from models.database import Database, OrganizationBusy
 from models.ops import WebhookEvent
@@ -29,6 +36,8 @@ log = logging.getLogger("dunlin.webhooks")
 _MOST_EVENTS = 500
 _RETRY = timedelta(seconds=5)
 _BUSY = timedelta(seconds=1)
+# Stripe cannot be asked now. Everything else uses up an attempt: the fifth makes an event `dead`, for people.
+_PASSING = (Throttled, Unreachable, Misconfigured)
 
 
 def accept_event(context: Context, payload: bytes, signature: str) -> None:
@@ -51,15 +60,21 @@ def _gathering(database: Database) -> Gathering[WebhookEvent, None]:
 
 
 def _row(payload: dict[str, Any], source: str) -> WebhookEvent:
-    """The row of an event. One of an API version that we have not learnt is parked, never guessed at."""
+    """The row of an event. One whose version or shape we have not learnt is parked, never guessed at.
+
+    Raises: MalformedPayload for what has not even an id and a type.
+    """
     try:
         envelope = translate.event(payload)
-    except UnknownVersion as unknown:
-        log.error("event %s is parked: %s", payload.get("id"), unknown)
+    except (UnknownVersion, MalformedPayload) as unknown:
+        if not all(isinstance(payload.get(name), str) for name in ("id", "type")):
+            raise MalformedPayload("this is no event of Stripe", field="id") from unknown
+        log.error("event %s is parked: %s", payload["id"], unknown)
+        version = payload.get("api_version")
         return WebhookEvent(
             event_id=str(payload["id"]),
             type=str(payload["type"]),
-            api_version=unknown.version,
+            api_version=version if isinstance(version, str) else None,
             payload=payload,
             source=source,
             state="dead",
@@ -99,10 +114,12 @@ def _by_customer(context: Context, claimed: Sequence[WebhookEvent]) -> dict[str 
     for event in claimed:
         try:
             found.setdefault(_customer_of(context, event), []).append(event)
-        except UnknownVersion as unknown:
-            _put_back(context, [event], _RETRY, str(unknown), failed=True)
-        except GatewayError as error:
+        except _PASSING as error:
             _put_back(context, [event], _RETRY, f"{type(error).__name__}: {error}", failed=False)
+        except Exception as error:
+            # One that cannot be read must not keep the others that were claimed with it.
+            log.exception("the customer of event %s cannot be told", event.event_id)
+            _put_back(context, [event], _RETRY, f"{type(error).__name__}: {error}", failed=True)
     return found
 
 
@@ -143,7 +160,7 @@ def _apply_objects(context: Context, organization_id: UUID, events: Sequence[Web
         same = [event for event in events if event.object_id == object_id]
         try:
             observe(context, organization_id, [translate.event(event.payload) for event in same])
-        except GatewayError as error:
+        except _PASSING as error:
             log.warning("%s waits: %s", object_id, type(error).__name__)
             _put_back(context, same, _RETRY, f"{type(error).__name__}: {error}", failed=False)
         except Exception as error:

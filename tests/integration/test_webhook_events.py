@@ -155,3 +155,69 @@ def make_draft(database: TestDatabase, stripe_invoice_id: str) -> None:
 def parked_reason(database: TestDatabase, stripe_invoice_id: str) -> str | None:
     with Session(database.owner) as session:
         return session.query(Invoice).filter_by(stripe_invoice_id=stripe_invoice_id).one().parked_reason
+
+
+def test_an_event_without_a_body_is_parked_and_the_next_one_goes_on(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    (customer,) = stripe.objects["customers"]
+    payload = {**event("customer.updated", CURRENT, customer, WALL), "data": {}}
+    raw = json.dumps(payload).encode()
+    webhooks.accept_event(context, raw, sign(raw, "whsec_1", WALL))
+    next_one = hear(context, "customer.updated", customer)
+
+    webhooks.drain(context)
+
+    found = row(database, str(payload["id"]))
+    assert (found.state, found.last_error) == ("dead", "the event carries no object")
+    assert row(database, next_one).state == "done"
+
+
+def test_an_undelivered_event_that_cannot_be_read_keeps_no_other_from_being_imported(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    (customer,) = stripe.objects["customers"]
+    sound = event("customer.updated", CURRENT, customer, WALL)
+    broken = {**event("customer.updated", CURRENT, customer, WALL), "data": {}}
+    stripe.objects["events"] = [sound, broken]
+
+    webhooks.import_missed(context)
+    webhooks.drain(context)
+
+    assert row(database, str(sound["id"])).state == "done"
+    assert row(database, str(broken["id"])).state == "dead"
+
+
+def test_an_event_that_cannot_be_applied_gives_up_after_five_tries(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    (subscription,) = stripe.objects["subscriptions"]
+    about = dict(subscription)
+    del subscription["status"]  # what every version carries
+    heard = hear(context, "customer.subscription.updated", about)
+
+    for _ in range(5):
+        webhooks.drain(context)
+        database.break_by("UPDATE ops.webhook_inbox SET not_before_at = now() - interval '1 second'")
+    webhooks.drain(context)
+
+    found = row(database, heard)
+    assert (found.state, found.last_error) == ("dead", "MalformedPayload: subscription lacks status")
+
+
+def test_a_dispute_whose_payment_cannot_be_told_does_not_hold_up_the_others(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    (customer,) = stripe.objects["customers"]
+    stripe.objects["payment_intents"] = []
+    dispute = {"id": "du_1", "object": "dispute", "payment_intent": "pi_none", "charge": "ch_1"}
+    lost, next_one = (
+        hear(context, "charge.dispute.created", dispute),
+        hear(context, "customer.updated", customer),
+    )
+
+    webhooks.drain(context)
+
+    assert row(database, next_one).state == "done"
+    waiting = row(database, lost)
+    assert (waiting.state, waiting.attempts) == ("queued", 1)

@@ -170,7 +170,11 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
     with context.tenant(organization_id) as unit:
         if invoice.rated_at is None:
             _rate(unit, invoice_rows.find(unit, invoice_id), drafted)
-    facts = _pushed(context, organization_id, invoice_id)
+    try:
+        facts = _pushed(context, organization_id, invoice_id)
+    except Refused as refused:  # a person has deleted or finalized it in these very seconds
+        drafts.park(context, organization_id, invoice_id, f"Stripe refused its lines: {refused.message}")
+        return
     with context.tenant(organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
         if (sentence := _disagreement(invoice, facts)) is not None:
@@ -340,7 +344,13 @@ def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: 
     if facts.status == "draft":
         balance.tell(context, organization_id)
         request = requests.finalize_invoice(facts.id)
-        call(context, request, stripe_key("finalize", invoice_id), organization_id)
+        try:
+            call(context, request, stripe_key("finalize", invoice_id), organization_id)
+        except Refused as refused:
+            # A person may have been quicker: what Stripe has now decides.
+            if context.gateway.fetch("invoice", facts.id)["status"] == "draft":
+                drafts.park(context, organization_id, invoice_id, f"Stripe refused it: {refused.message}")
+                return
         facts = translate.invoice(context.gateway.fetch("invoice", facts.id))
     paid = payments.settled(context, facts) if facts.status == "paid" else []
     with context.tenant(organization_id) as unit:

@@ -9,12 +9,15 @@ import pytest
 from sqlalchemy.orm import Session
 
 from cli.triggering.fixtures import event
+from gateway.errors import Refused
+from gateway.requests import Request
 from gateway.webhooks import sign
 from models import mailbox
 from models.invoices import Invoice
 from models.ops import WebhookEvent
 from models.organizations import Organization
-from tasks import webhooks
+from models.work import ClaimedJob
+from tasks import invoicing, webhooks
 from tasks.context import Context
 from tests.integration.factories import (
     TestDatabase,
@@ -221,3 +224,56 @@ def test_a_dispute_whose_payment_cannot_be_told_does_not_hold_up_the_others(
     assert row(database, next_one).state == "done"
     waiting = row(database, lost)
     assert (waiting.state, waiting.attempts) == ("queued", 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ("add_lines", "draft", "Stripe refused its lines: No such invoice"),
+        ("finalize_invoice", "draft", "Stripe refused it: No such invoice"),
+        ("finalize_invoice", "paid", None),  # a person was quicker
+    ],
+)
+def test_a_draft_that_a_person_took_away_while_it_was_billed_is_parked_or_taken_as_it_is(
+    context: Context,
+    stripe: StripeDouble,
+    database: TestDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: tuple[str, str, str | None],
+) -> None:
+    refused, status, reason = fault  # the operation, what Stripe then has, why ours is parked
+    about = stripe.objects["invoices"][-1]
+    make_draft(database, about["id"])
+    unpushed = "UPDATE tenant.invoices SET pushed_at = NULL, rated_at = now() WHERE stripe_invoice_id = :id"
+    database.break_by(unpushed, id=about["id"])
+    about.update(status="draft")
+    with Session(database.owner) as session:
+        invoice = session.query(Invoice).filter_by(stripe_invoice_id=about["id"]).one()
+
+    def say(_context: Context, request: Request, *_: object) -> dict[str, Any]:
+        about.update(status=status if request.operation == refused else "draft")
+        if request.operation == refused:
+            raise Refused("No such invoice", code="resource_missing", param=None, request_id=None)
+        return {}
+
+    monkeypatch.setattr(invoicing, "call", say)
+    invoicing.bill(context, claimed(invoice))
+
+    assert parked_reason(database, about["id"]) == reason
+    with Session(database.owner) as session:
+        now = session.get_one(Invoice, (invoice.organization_id, invoice.id))
+    assert now.status == ("draft" if reason else "paid")
+
+
+def claimed(invoice: Invoice) -> ClaimedJob:
+    return ClaimedJob(
+        id=invoice.id,
+        kind="invoicing.bill",
+        unique_key=f"invoicing.bill:{invoice.id}",
+        organization_id=invoice.organization_id,
+        subject_id=invoice.id,
+        clock_id=None,
+        due_at=WALL,
+        attempts=1,
+        deferrals=0,
+    )

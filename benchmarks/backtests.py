@@ -29,6 +29,7 @@ from billing.rating import rate
 from cli.context import opened
 from cli.local.stack import LocalStack
 from models.migrate import upgrade
+from models.schema import metadata
 from tasks import backtest, catalog
 from tasks.backtest import BacktestTerms
 from tasks.context import Context
@@ -230,7 +231,11 @@ def _fill_invoices(connection: Connection, organizations: int) -> None:
         rated_at=started.format(f"({month} + 1)"),
         finalized_at=started.format(f"({month} + 1)"),
         stripe_invoice_id="'in_' || n",
-        **{f"{name}_minor": "0" for name in ("subtotal", "discount", "tax", "credit", "total", "paid")},
+        **{
+            column.name: "0"
+            for column in metadata.tables["tenant.invoices"].columns
+            if column.name.endswith("_minor")
+        },
     )
     line = {**of, "item_id": _id("item", number), "product_id": _of("products", "flow")}
     for place, (kind, meter) in enumerate((("recurring", None), ("usage", "runs"), ("usage", "workflows"))):

@@ -302,16 +302,14 @@ def usage(session: Session, windows: Sequence[UsageWindow], counting: Counting) 
 
 
 _UNTAKEN = text(
-    """
+    f"""
     SELECT count(*) FROM (
         SELECT r.item_id, r.meter_id, r.occurred_at FROM tenant.usage_records r
         WHERE r.organization_id = ANY(:organizations) AND r.late AND r.state = 'waiting'
         UNION ALL
         SELECT r.item_id, r.meter_id, r.occurred_at
-        FROM tenant.usage_corrections k
-        JOIN tenant.usage_records r ON r.organization_id = k.organization_id
-             AND r.product_id = k.product_id AND r.event_id = k.event_id AND r.state = 'rated'
-        WHERE k.organization_id = ANY(:organizations) AND k.invoice_line_id IS NULL
+        FROM tenant.usage_corrections k {usage_facts.RECORD}
+        WHERE k.organization_id = ANY(:organizations) AND k.invoice_line_id IS NULL AND r.state = 'rated'
     ) u
     JOIN tenant.subscription_items i ON i.organization_id = ANY(:organizations) AND i.id = u.item_id
     WHERE u.occurred_at >= :start_at AND u.occurred_at < :end_at AND i.id = ANY(:items)

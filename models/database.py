@@ -24,6 +24,8 @@ __all__ = [
     "Session",
     "UnsafeDatabaseRole",
     "enter",
+    "is_rehearsal",
+    "rehearse",
 ]
 
 T = TypeVar("T")
@@ -193,6 +195,15 @@ def _ask_after_a_rest(engine: Engine) -> None:
         except engine.dialect.loaded_dbapi.Error as dead:
             # The pool takes another connection, and no longer trusts those as old as this one.
             raise DisconnectionError from dead
+
+
+def rehearse(session: Session) -> None:
+    """Mark a transaction that will be taken back: what would write much may look instead."""
+    session.info["rehearsal"] = True
+
+
+def is_rehearsal(session: Session) -> bool:
+    return bool(session.info.get("rehearsal"))
 
 
 def enter(session: Session, organization_id: UUID) -> None:

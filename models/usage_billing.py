@@ -17,6 +17,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from models import usage_facts
+from models.database import is_rehearsal
 from models.metering_sql import group_number, passes
 
 
@@ -118,6 +119,10 @@ _CORRECTIONS_OF_WINDOW = """
 _CORRECTED = usage_facts.corrected(
     f"{_WINDOW} AND r.state = 'rated'", usage_facts.TAKEN, _CORRECTIONS_OF_WINDOW
 )
+# As it would be if everything that waits were taken.
+_REHEARSED = usage_facts.corrected(
+    f"{_WINDOW} AND r.state IN ('rated', 'waiting')", usage_facts.ALL, _CORRECTIONS_OF_WINDOW
+)
 _NUMBER = group_number("r.properties", "CAST(:matches AS jsonb)")
 _COUNTS = passes("r.properties", "CAST(:filters AS jsonb)")
 
@@ -143,6 +148,18 @@ _TAKE_CORRECTIONS = """
         RETURNING k.invoice_line_id
     )
     SELECT array_position(CAST(:line_ids AS uuid[]), invoice_line_id) - 1, count(*) FROM taken GROUP BY 1
+"""
+
+# What the two above would take. A preview takes nothing: it may be asked for at any time, and a million
+# records written and taken back are a million dead rows.
+_SEE = """
+    SELECT {number}, count(*) FROM tenant.usage_records r WHERE {window} AND r.state = 'waiting' GROUP BY 1
+"""
+_SEE_CORRECTIONS = """
+    SELECT {number}, count(*)
+    FROM tenant.usage_corrections k {record}
+    WHERE {corrections} AND k.invoice_line_id IS NULL AND {window} AND r.state IN ('rated', 'waiting')
+    GROUP BY 1
 """
 
 _TOTALS = """
@@ -199,18 +216,19 @@ _LATE = text(
 )
 
 
-def _asked(statement: str, window: UsageWindow) -> TextClause:
+def _asked(session: Session, statement: str, window: UsageWindow) -> TextClause:
     """Nothing is asked of a record's properties where meter and price ask nothing: most do not."""
-    return _compiled(statement, bool(window.matches), bool(window.filters))
+    corrected = _REHEARSED if is_rehearsal(session) else _CORRECTED
+    return _compiled(statement, corrected, bool(window.matches), bool(window.filters))
 
 
 @cache
-def _compiled(statement: str, grouped: bool, filtered: bool) -> TextClause:
+def _compiled(statement: str, corrected: str, grouped: bool, filtered: bool) -> TextClause:
     number, counts = _NUMBER if grouped else "0", _COUNTS if filtered else "true"
     parts = {
         "window": _WINDOW,
         "corrections": _CORRECTIONS_OF_WINDOW,
-        "corrected": _CORRECTED,
+        "corrected": corrected,
         "record": usage_facts.RECORD,
     }
     return text(statement.format(**parts, number=number, counts=counts))
@@ -220,11 +238,14 @@ def take(session: Session, window: UsageWindow, line_ids: Sequence[UUID]) -> dic
     """Give what waits of the window to its group's line: `line_ids[number of the group]`.
 
     Every waiting record, and every correction that no line has counted.
-    Returns: number of a group -> what its line took, for those that took anything.
+    Returns: number of a group -> what its line took, for those that took anything. A rehearsal only looks.
     """
     values = {**window.values(), "line_ids": list(line_ids)}
-    events = {int(number): int(count) for number, count in session.execute(_asked(_TAKE, window), values)}
-    rows = session.execute(_asked(_TAKE_CORRECTIONS, window), values)
+    rehearsed = is_rehearsal(session)
+    asked = _asked(session, _SEE if rehearsed else _TAKE, window)
+    events = {int(number): int(count) for number, count in session.execute(asked, values)}
+    asked = _asked(session, _SEE_CORRECTIONS if rehearsed else _TAKE_CORRECTIONS, window)
+    rows = session.execute(asked, values)
     corrections = {int(number): int(count) for number, count in rows}
     return {
         number: Taken(events.get(number, 0), corrections.get(number, 0))
@@ -234,14 +255,14 @@ def take(session: Session, window: UsageWindow, line_ids: Sequence[UUID]) -> dic
 
 def totals(session: Session, window: UsageWindow) -> dict[int, GroupTotals]:
     """Counts and sum of the window's rated records, as corrected, by the number of their group."""
-    rows = session.execute(_asked(_TOTALS, window), window.values())
+    rows = session.execute(_asked(session, _TOTALS, window), window.values())
     return {int(row[0]): GroupTotals(int(row[1]), Decimal(row[2]), int(row[3]), int(row[4])) for row in rows}
 
 
 def facts(session: Session, window: UsageWindow, unique_property: str | None) -> Sequence[GroupFact]:
     """The window's rated records that count, as corrected, one by one."""
     values = {**window.values(), "unique_property": unique_property or ""}
-    rows = session.execute(_asked(_FACTS, window), values)
+    rows = session.execute(_asked(session, _FACTS, window), values)
     return [GroupFact(*row) for row in rows]
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from billing.errors import NotFound
 from gateway.client import StripeGateway
 from models import organization_queries, work
-from models.database import Database, Session
+from models.database import Database, Session, rehearse
 from models.ops import Job
 from models.organizations import Organization
 from tasks.settings import Settings
@@ -67,6 +67,7 @@ class Context:
         For previews: the same code as the real thing, and nothing is written or rung.
         """
         with self.database.system() as session:
+            rehearse(session)
             yield self._unit(session, organization_id)
             session.flush()
             session.expunge_all()

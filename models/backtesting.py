@@ -131,6 +131,11 @@ _CORRECTIONS = """
 """
 _CHARGED = usage_facts.corrected(f"{_WINDOW} AND r.state = 'rated'", usage_facts.TAKEN, _CORRECTIONS)
 _UNCHARGED = usage_facts.corrected(f"{_WINDOW} AND r.state = 'waiting'", usage_facts.ALL, _CORRECTIONS)
+# Where nobody of a batch was ever corrected, no record is asked about it.
+_PLAIN = f"SELECT r.*, false AS void FROM tenant.usage_records r WHERE {_WINDOW} AND r.state = "
+_ANY_CORRECTION = text(
+    "SELECT EXISTS (SELECT FROM tenant.usage_corrections k WHERE k.organization_id = ANY(:organizations))"
+)
 # LATERAL with an aggregate in it is an index scan per window, however many windows there are.
 _USAGE = """
     SELECT w.n - 1 AS window, u.*
@@ -285,7 +290,7 @@ def usage(session: Session, windows: Sequence[UsageWindow], counting: Counting) 
         reduction=_REDUCTIONS[counting.aggregation],
         number=_NUMBER if grouped else "0",
         passes=_PASSES if filtered else "true",
-        corrected=_CHARGED if counting.charged else _UNCHARGED,
+        corrected=_source(session, windows, charged=counting.charged),
     )
     values: dict[str, Any] = {
         "organizations": [window.closed.organization_id for window in windows],
@@ -299,6 +304,13 @@ def usage(session: Session, windows: Sequence[UsageWindow], counting: Counting) 
         **({"filters": counting.filters} if filtered else {}),
     }
     return [WindowUsage(**row._mapping) for row in session.execute(text(statement), values)]
+
+
+def _source(session: Session, windows: Sequence[UsageWindow], *, charged: bool) -> str:
+    organizations = list({window.closed.organization_id for window in windows})
+    if session.execute(_ANY_CORRECTION, {"organizations": organizations}).scalar_one():
+        return _CHARGED if charged else _UNCHARGED
+    return f"{_PLAIN} '{'rated' if charged else 'waiting'}'"
 
 
 _UNTAKEN = text(

@@ -46,6 +46,9 @@ bench-webhooks: bootstrap ## Signed webhooks from HTTP to applied state, beside 
 bench-indexes: bootstrap ## Plans of every day's queries at 1,000,000 subscriptions; 1 when one reads a table whole
 	@$(RUN)/python -m benchmarks.indexes
 
+bench-accounts: bootstrap ## What it costs to prove that no usage is lost, at 1,000,000 records; 1 when looking is slow
+	@$(RUN)/python -m benchmarks.accounts
+
 bench-backtest: bootstrap ## 1,000,000 past events under a draft plan; 1 when a cent differs or it takes a minute
 	@$(RUN)/python -m benchmarks.backtests
 

@@ -14,8 +14,10 @@ _MIGRATION_LOCK = 7_402_211
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
 
-def upgrade(owner_url: str, app_password: str | None, auditor_password: str | None) -> None:
-    """Create or update both roles and run every migration that is missing.
+def upgrade(
+    owner_url: str, app_password: str | None, auditor_password: str | None, *, to: str = "head"
+) -> None:
+    """Create or update both roles and run every migration that is missing, up to the one named.
 
     Args: the URL of a role that may create roles and owns the schema; passwords in clear, None
     leaves a role's password as it is.
@@ -27,7 +29,7 @@ def upgrade(owner_url: str, app_password: str | None, auditor_password: str | No
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
         connection.commit()
 
 

@@ -147,7 +147,9 @@ LEANEST: list[Request] = [
     requests.update_subscription("sub_1", kept_discounts=["di_1"], new_coupons=["b1"]),
     requests.update_subscription("sub_1", payment_behavior="error_if_incomplete", restart=True),
     requests.create_invoice("cus_1", "usd", {"invoice_id": 1}),
-    requests.create_credit_note("in_1", amount_minor=100),
+    requests.create_credit_note(
+        "in_1", amount_minor=100, out_of_band_minor=100, metadata={"credit_note_id": "n-1"}
+    ),
     requests.create_refund("pi_1"),
 ]
 

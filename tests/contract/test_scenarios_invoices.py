@@ -204,3 +204,34 @@ def test_an_invoice_of_many_lines_is_read_whole(account: Account) -> None:
     assert len(whole.lines) == 24
     assert whole.total_minor == sum(line.amount_minor for line in whole.lines) == 24 * 1_00 + sum(range(24))
     account.send(requests.delete_invoice(draft["id"]))
+
+
+def test_a_note_by_amount_is_settled_several_ways_and_one_before_payment_lowers_what_is_due(
+    account: Account,
+) -> None:
+    ada = Clocked(account)
+    paid = translate.invoice(account.send(requests.pay_invoice(ada.owes(100_00).id)))
+    owed = ada.owes(50_00)  # before there is credit that it would use
+    request = requests.create_credit_note(
+        paid.id,
+        amount_minor=60_00,
+        refund_minor=30_00,
+        credit_minor=20_00,
+        out_of_band_minor=10_00,
+        memo="a complaint",
+        metadata={"credit_note_id": "n-1"},
+    )
+    note = translate.credit_note(account.send(request))
+    ways = (note.reduces_due_minor, note.refund_minor, note.credit_minor, note.out_of_band_minor)
+    assert (note.total_minor, ways) == (60_00, (0, 30_00, 20_00, 10_00))
+    assert (note.reason, note.metadata["credit_note_id"]) == ("a complaint", "n-1")
+    # more than is left of the invoice, and parts that do not add up
+    account.refusal(requests.create_credit_note(paid.id, amount_minor=40_01, credit_minor=40_01), Refused)
+    account.refusal(requests.create_credit_note(paid.id, amount_minor=10_00, credit_minor=9_99), Refused)
+
+    before = translate.credit_note(account.send(requests.create_credit_note(owed.id, amount_minor=15_00)))
+    assert (before.reduces_due_minor, before.total_minor) == (15_00, 15_00)
+    lowered = ada.invoice(owed.id)
+    assert (lowered.status, lowered.amount_remaining_minor, lowered.total_minor) == ("open", 35_00, 50_00)
+    account.send(requests.create_credit_note(owed.id, amount_minor=35_00))
+    assert ada.invoice(owed.id).status == "paid"

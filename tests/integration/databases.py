@@ -47,8 +47,8 @@ class TestDatabase:
 
 
 @contextmanager
-def fresh_database(name: str) -> Iterator[TestDatabase]:
-    """Create, migrate and afterwards drop a database on the test server."""
+def fresh_database(name: str, *, to: str = "head") -> Iterator[TestDatabase]:
+    """Create, migrate (up to a revision) and afterwards drop a database on the test server."""
     name = f"{name}_{os.getpid()}"
     server_url = postgres_url()
     server = create_engine(_driver(server_url), isolation_level="AUTOCOMMIT")
@@ -56,7 +56,7 @@ def fresh_database(name: str) -> Iterator[TestDatabase]:
         connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
         connection.execute(text(f"CREATE DATABASE {name}"))
     url = server_url.rsplit("/", 1)[0] + f"/{name}"
-    migrate.upgrade(url, "app", "audit")
+    migrate.upgrade(url, "app", "audit", to=to)
     owner = create_engine(_driver(url))
     host = url.rsplit("@", 1)[1]
     try:

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from cli.demo.api import ApiRefusal
+from cli.demo.api import ApiRefusal, patiently
 from gateway import requests
+from gateway.errors import Unreachable
+from tasks import credit_notes
+from tasks.credit_notes import NoteTerms
 from tests.scenarios.golden import note_text
 from tests.scenarios.test_credit import at_stripe, changes, gives, ledger, say
+from tests.scenarios.test_webhooks import stripe_fails
 from tests.scenarios.world import Customer, World
 
 Golden = Callable[[str, str], None]
@@ -211,3 +215,42 @@ def test_a_note_that_a_person_split_several_ways_at_stripe_is_booked(world: Worl
     assert (refunds(ada), ledger(ada)[0]) == ([("succeeded", 10_00)], 7_00)
     issues(ada, first, settlement="refund")  # 15.00 more, of the 25.00 that the card has not got back
     world.holds(ada)
+
+
+def test_a_lost_answer_is_no_lost_note_and_no_second_one(world: World) -> None:
+    ada = world.on("2026-04-01", "ada")
+    ada.card()
+    ada.subscribes("autoflow-starter")
+    [first] = ada.invoices
+    key = str(uuid4())
+    # Stripe issues the note and refunds, and its answer is lost, also at the client's two repetitions: the
+    # door answers 503, and the same request comes again.
+    stripe_fails(world, {"operation": "POST /v1/credit_notes", "fault": "timeout_after", "times": 3})
+
+    once = issues(ada, first, key, amount_minor=5_00, settlement="refund")
+    again = issues(ada, first, key, amount_minor=5_00, settlement="refund")
+    ada.rests()
+
+    assert once == again
+    assert (again["state"], again["amount_minor"]) == ("issued", 5_00)
+    assert notes(ada, first) == [("issued", 5_00)]
+    assert refunds(ada) == [("succeeded", 5_00)]
+    world.holds(ada)
+
+
+def test_a_worker_goes_on_where_the_web_process_could_not(world: World) -> None:
+    bea = world.on("2026-04-01", "bea")
+    bea.card()
+    bea.subscribes("autoflow-starter")
+    [first] = bea.invoices
+    stripe_fails(world, {"operation": "POST /v1/credit_notes", "fault": "http_500_before", "times": 3})
+
+    terms = NoteTerms(reason="a complaint", settlement="credit", amount_minor=5_00)
+    with pytest.raises(Unreachable):
+        credit_notes.issue(world.context, bea.id, UUID(first["id"]), terms, str(uuid4()), actor="a process")
+    seen = patiently(lambda: notes(bea, first), lambda found: found == [("issued", 5_00)], 60.0)
+
+    assert seen == [("issued", 5_00)]
+
+    assert ledger(bea)[0] == 5_00
+    world.holds(bea)

@@ -14,18 +14,18 @@ from tests.unit import invoice_samples as samples
 
 
 def printed(document: InvoiceDocument) -> dict[str, Any]:
-    text: dict[str, Any] = _plain_spaces(
+    text: dict[str, Any] = plain_spaces(
         document_text(document, seller_text("Rozitech", "12 Loop Street\\nCape Town 8001", "4870212345"))
     )
     return text
 
 
-def _plain_spaces(value: Any) -> Any:
+def plain_spaces(value: Any) -> Any:
     """Unbreakable spaces and true minuses are typography; the tests read without them."""
     if isinstance(value, dict):
-        return {name: _plain_spaces(each) for name, each in value.items()}
+        return {name: plain_spaces(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_plain_spaces(each) for each in value]
+        return [plain_spaces(each) for each in value]
     return value.replace("\u00a0", " ").replace("\u2212", "-") if isinstance(value, str) else value
 
 
@@ -251,7 +251,7 @@ def test_an_organization_without_address_still_has_its_mail() -> None:
     ],
 )
 def test_unit_prices_keep_all_their_decimals(minor: str, currency: str, text: str) -> None:
-    assert _plain_spaces(unit_price_text(Decimal(minor), currency)) == text
+    assert plain_spaces(unit_price_text(Decimal(minor), currency)) == text
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_unit_prices_keep_all_their_decimals(minor: str, currency: str, text: st
     ],
 )
 def test_quantities_are_written_as_the_money_beside_them(quantity: str, currency: str, text: str) -> None:
-    assert _plain_spaces(quantity_text(Decimal(quantity), currency)) == text
+    assert plain_spaces(quantity_text(Decimal(quantity), currency)) == text
 
 
 def test_dates_are_of_utc() -> None:
-    assert _plain_spaces(date_text(samples.MARCH)) == "1 Mar 2026"
+    assert plain_spaces(date_text(samples.MARCH)) == "1 Mar 2026"

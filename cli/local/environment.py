@@ -20,8 +20,10 @@ _STRANGERS = frozenset({"sandbox"})
 # Only the migrations may act as the owner: a process that cannot, cannot be tricked into it.
 _WITHHELD = frozenset({"DATABASE_OWNER_URL"})
 _PRIVATE = frozenset(
-    {"DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_AUDITOR_URL", "REDIS_URL", "SECRET_KEY"}
+    {"SMTP_URL", "DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_AUDITOR_URL", "REDIS_URL", "SECRET_KEY"}
 )
+# What a person set for the processes holds for commands in another terminal too.
+_SET_BY_PEOPLE = ("SMTP_URL", "MAIL_FROM", "SELLER_NAME", "SELLER_ADDRESS", "SELLER_TAX_ID")
 
 
 def check_given(environ: Mapping[str, str]) -> None:
@@ -64,7 +66,8 @@ def build_environment(
         **_stripe(environ, credentials, ports),
         **_addresses(ports, state_dir),
     }
-    return {name: environ.get(name) or value for name, value in chosen.items()} | settled
+    given = {name: environ[name] for name in _SET_BY_PEOPLE if environ.get(name)}
+    return {name: environ.get(name) or value for name, value in chosen.items()} | given | settled
 
 
 def save_environment(state_dir: Path, environment: Mapping[str, str]) -> None:

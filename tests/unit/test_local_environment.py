@@ -67,6 +67,16 @@ def test_processes_do_not_act_as_the_owner_and_the_local_stripe_knows_nothing(
     assert not {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "STRIPE_API_KEY", "ADMIN_PASSWORD"} & set(sandbox)
 
 
+def test_the_mail_server_is_known_to_commands_too_and_not_to_the_local_stripe(
+    credentials: Credentials,
+) -> None:
+    given = {"SMTP_URL": "smtp://ada:word@mail", "MAIL_FROM": "a@b.example", "SELLER_NAME": ""}
+    built = environment(credentials, **given)
+    assert (built["SMTP_URL"], built["MAIL_FROM"]) == ("smtp://ada:word@mail", "a@b.example")
+    assert "SELLER_NAME" not in built
+    assert "SMTP_URL" not in child_environ(given, built, PORTS, Path("/state"), name="sandbox")
+
+
 def test_a_proxy_for_the_world_is_not_one_for_loopback(credentials: Credentials) -> None:
     web = child_environ({"NO_PROXY": "intranet"}, environment(credentials), PORTS, Path("/state"), name="web")
     assert web["NO_PROXY"] == web["no_proxy"] == "intranet,127.0.0.1,localhost"

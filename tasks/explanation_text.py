@@ -241,7 +241,7 @@ def event_rows(events: Mapping[str, Any], label: str = "") -> Iterator[str]:
         yield _row(label, f"{event['occurred_at']}  {event['quantity']:>8}  {event['event_id']}{mark}")
         label = ""
         for each in event.get("corrections", ()):
-            when = f"corrected on {_day(each['received_at'])} by {each['who']}"
+            when = f"corrected on {each['received_at'][:10]} by {each['who']}"
             later = "" if each["counted_here"] else ", on another line" if each["line_id"] else ", waiting"
             yield _row("", f"  {when}{later}: {_correction(each)} ({each['reason']})")
 

@@ -1,5 +1,6 @@
 """A correction stands beside its event, counts by its number, and changes nothing that stands already."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,7 +12,18 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, InvalidTerms, NotFound
-from tasks import accounts, invariants, quarantine, usage, usage_corrections
+from models import billing_queries
+from tasks import (
+    accounts,
+    adjusting,
+    explain,
+    invariants,
+    invoice_rows,
+    invoicing,
+    quarantine,
+    usage,
+    usage_corrections,
+)
 from tasks.context import Context
 from tasks.current_usage import used_of_product
 from tasks.queue import TryLater
@@ -210,6 +222,41 @@ def test_a_correction_that_stands_cannot_be_changed(context: Context, acme: Quar
         context.database.tenant(acme.organization_id) as session,
     ):
         session.execute(text(statement))
+
+
+EXPLAINED = """\
+Flow: corrected runs  -$0.40
+  quantity  90 run: sum of 2 events (1 more never happened, as corrected)
+  cause     2 corrections were made after the period was invoiced:
+              e1 should have been 40: retries were counted
+              e3 never happened: a test run
+            $1.20 for the whole period
+            less $1.60 that 1 earlier line charged for it
+  again     computed anew from its events: -$0.40, the same
+  events    2026-01-02T12:00:00Z        60  e1
+              corrected on DAY by a test: should have been 40 (retries were counted)
+            2026-01-31T12:00:00Z        15  e3  (not counted)
+              corrected on DAY by a test: never happened (a test run)"""
+
+
+def test_an_adjustment_explains_what_was_said_and_what_was_corrected(context: Context, acme: Quarter) -> None:
+    # January was 60 + 50 + 15 runs = 1.60; now 40 + 50 = 90, of which 80 cost 1.5 cents = 1.20
+    corrected(context, acme, "e1", "40", reason="retries were counted")
+    corrected(context, acme, "e3", None, reason="a test run")
+    made = adjusting.adjust(context, acme.organization_id, acme.subscription_id)
+    assert made is not None
+    with context.tenant(acme.organization_id) as unit:
+        invoicing._rate(unit, invoice_rows.find(unit, made.id), None)
+        (line,) = billing_queries.lines(unit.session, made)
+
+    told = explain.explain_text(explain.explain_line(context, acme.organization_id, made.id, line.id))
+
+    words = re.sub(r"corrected on [0-9-]{10}", "corrected on DAY", told).partition("line 1: ")[2]
+    assert [row for row in words.splitlines() if row in EXPLAINED.splitlines()] == EXPLAINED.splitlines()
+    before = explain.explain_line(context, *explain.find_line(context, "ACME-000001/2"))
+    assert before["recomputed"]["agrees"]
+    assert "corrected on" in explain.explain_text(before)
+    assert "on another line: never happened (a test run)" in explain.explain_text(before)
 
 
 # One void correction of e1, which January's usage line has taken.

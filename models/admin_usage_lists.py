@@ -15,6 +15,7 @@ USAGE = ListQuery(
     search=("t.event_id",),
     filters={
         "state": "t.state",
+        "reason": "t.reason",
         "product": "p.code",
         "metric": "m.code",
         "organization": "t.organization_id",

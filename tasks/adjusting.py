@@ -12,23 +12,27 @@ from billing.periods import Period
 from models import usage_billing, usage_intake
 from models.invoices import Invoice
 from models.subscriptions import ProductSubscription
-from tasks import invoice_rows
+from tasks import audit, invoice_rows
 from tasks.context import Context, TenantUnit
 
 _INSTANT = datetime.resolution
 
 
-def adjust(context: Context, organization_id: UUID, subscription_id: UUID) -> Invoice | None:
+def adjust(context: Context, organization_id: UUID, subscription_id: UUID, *, actor: str) -> Invoice | None:
     """Bill what waits late or corrected now, on an invoice of its own; None when nothing waits.
 
     A repeat before the invoice is rated finds that invoice; after it there is nothing left to bill.
+    `actor` is who asked for it, for the audit log.
     Raises: NotFound.
     """
     with context.database.organization_lock(organization_id), context.tenant(organization_id) as unit:
         subscription = unit.session.get(ProductSubscription, (organization_id, subscription_id))
         if subscription is None:
             raise NotFound("no such subscription")
-        return bill_waiting(unit, subscription, unit.now)
+        invoice = bill_waiting(unit, subscription, unit.now)
+        if invoice is not None:
+            audit.note(unit, actor, "subscription.adjust", subscription_id, invoice=str(invoice.id))
+        return invoice
 
 
 def bill_waiting(unit: TenantUnit, subscription: ProductSubscription, at: datetime) -> Invoice | None:

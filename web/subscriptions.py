@@ -127,7 +127,8 @@ def reactivate(call: Call) -> Answer:
 
 def adjust(call: Call) -> Answer:
     organization_id, subscription_id = call.organization_of("subscription")
-    invoice = adjusting.adjust(call.context, organization_id, subscription_id)
+    actor = call.known().principal
+    invoice = adjusting.adjust(call.context, organization_id, subscription_id, actor=actor)
     return Answer(usage_shapes.Adjustment(invoice=None if invoice is None else invoice.id), status=202)
 
 

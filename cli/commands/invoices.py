@@ -49,7 +49,7 @@ def adjust_now(subscription: UUID) -> None:
             organization_id = owner_of(session, "subscription", subscription)
         if organization_id is None:
             raise NotFound("no such subscription")
-        invoice = adjust(context, organization_id, subscription)
+        invoice = adjust(context, organization_id, subscription, actor=_ACTOR)
     click.echo("nothing waits" if invoice is None else f"invoice {invoice.id} is being made")
 
 

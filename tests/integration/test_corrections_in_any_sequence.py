@@ -123,7 +123,8 @@ class Life:
         self.closed += 1
 
     def adjusts(self) -> None:
-        made = adjusting.adjust(self.context, self.organization_id, self.acme.subscription.id)
+        subscription_id = self.acme.subscription.id
+        made = adjusting.adjust(self.context, self.organization_id, subscription_id, actor="a test")
         if made is not None:
             with self.context.tenant(self.organization_id) as unit:
                 invoicing._rate(unit, invoice_rows.find(unit, made.id), None)

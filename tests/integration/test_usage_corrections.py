@@ -243,7 +243,7 @@ def test_an_adjustment_explains_what_was_said_and_what_was_corrected(context: Co
     # January was 60 + 50 + 15 runs = 1.60; now 40 + 50 = 90, of which 80 cost 1.5 cents = 1.20
     corrected(context, acme, "e1", "40", reason="retries were counted")
     corrected(context, acme, "e3", None, reason="a test run")
-    made = adjusting.adjust(context, acme.organization_id, acme.subscription_id)
+    made = adjusting.adjust(context, acme.organization_id, acme.subscription_id, actor="a test")
     assert made is not None
     with context.tenant(acme.organization_id) as unit:
         invoicing._rate(unit, invoice_rows.find(unit, made.id), None)

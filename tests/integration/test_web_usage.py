@@ -206,6 +206,8 @@ def test_adjusting_at_once_makes_one_draft_until_it_is_rated(world: WebWorld) ->
         id=first.get_json()["invoice"],
     )
     assert tuple(invoice) == ("adjustment", "draft", True)
+    noted = world.sql("SELECT actor, action FROM ops.audit_log WHERE object_type = 'subscription'")
+    assert {tuple(each) for each in noted} == {("admin:ops", "subscription.adjust")}
     assert world.call("POST", path, "acme").status_code == 403
     unknown = f"/api/billing/subscriptions/{new_id()}/adjust/"
     assert world.call("POST", unknown, "admin").status_code == 404

@@ -24,7 +24,11 @@ PAGES: tuple[ListPage, ...] = (
             Column("reason", "Reason"),
             of_invoice(),
         ),
-        {"state": ("waiting", "rated", "quarantined"), "product": _PRODUCTS},
+        {
+            "state": ("waiting", "rated", "quarantined"),
+            "reason": ("no_subscription", "no_charge"),
+            "product": _PRODUCTS,
+        },
     ),
     ListPage(
         "subscriptions",

@@ -203,6 +203,8 @@ def _subscription_checks(
 def _items(seen: _Seen, rows: SubscriptionRows, facts: SubscriptionFacts) -> Iterator[Difference]:
     ended_at = rows.subscription.ended_at
     live = [each for each in rows.items if each.item.ended_at is None or each.item.ended_at == ended_at]
+    # Terms that were to begin when the subscription ended are the last ones that Stripe was told.
+    live.sort(key=lambda each: each.item.started_at)
     ours = {each.item.stripe_item_id or str(each.item.id): each for each in live}
     theirs = {each.id: each for each in facts.items}
     yield from _unpaired(seen, "subscription item", ours, theirs)

@@ -32,6 +32,18 @@ class ClaimedJob:
     deferrals: int
 
     @property
+    def organization(self) -> UUID:
+        """Whose job it is: every job that a tenant's unit has added is somebody's."""
+        assert self.organization_id is not None
+        return self.organization_id
+
+    @property
+    def subject(self) -> UUID:
+        """What it is about, for jobs that are about a row."""
+        assert self.subject_id is not None
+        return self.subject_id
+
+    @property
     def number(self) -> int:
         """The number at the end of the key, for jobs that are counted."""
         return int(self.unique_key.rpartition(":")[2])

@@ -95,9 +95,8 @@ def _add(unit: TenantUnit, key: str, amount: Money, reason: str, invoice: Invoic
 @job("balance.tell_stripe", queue="stripe")
 def tell_stripe(context: Context, claimed: ClaimedJob) -> None:
     """Stripe's balance gets the entries that staff made, each once."""
-    assert claimed.organization_id is not None
-    ensure_customer(context, claimed.organization_id)
-    tell(context, claimed.organization_id)
+    ensure_customer(context, claimed.organization)
+    tell(context, claimed.organization)
 
 
 def tell(context: Context, organization_id: UUID) -> None:

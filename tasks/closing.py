@@ -197,9 +197,8 @@ def _declined(declined: Declined, invoice: Invoice) -> PaymentResult:
 @job("payments.finish", queue="stripe")
 def finish(context: Context, claimed: ClaimedJob) -> None:
     """Go on with a demanded attempt whose process died before the bank's answer was recorded."""
-    assert claimed.organization_id is not None and claimed.subject_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        invoice = invoice_rows.find(unit, claimed.subject_id)
+    with context.tenant(claimed.organization) as unit:
+        invoice = invoice_rows.find(unit, claimed.subject)
         payment: Payment | None = payments.unfinished(unit, invoice)
     if payment is not None and payment.attempt == claimed.number:
         request = requests.pay_invoice(str(invoice.stripe_invoice_id))

@@ -92,8 +92,7 @@ def detail(context: Context, organization_id: UUID, note_id: UUID) -> NoteDetail
 @job("credit_notes.send", queue="stripe")
 def send(context: Context, claimed: ClaimedJob) -> None:
     """Go on with a note whose first sending was not answered; nothing, once it is issued or refused."""
-    assert claimed.organization_id is not None and claimed.subject_id is not None
-    _send(context, claimed.organization_id, claimed.subject_id)
+    _send(context, claimed.organization, claimed.subject)
 
 
 def observe(context: Context, organization_id: UUID, facts: CreditNoteFacts) -> None:

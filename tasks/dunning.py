@@ -67,16 +67,15 @@ def stop(context: Context, claimed: ClaimedJob) -> None:
     """The subscription has ended: no retry follows; what is open stays payable."""
     organization_id = _organization(claimed)
     with context.tenant(organization_id) as unit:
-        for case in billing_queries.open_cases(unit.session, organization_id, claimed.subject_id):
+        for case in billing_queries.open_cases(unit.session, organization_id, claimed.subject):
             # The invoice of the last usage is made after the end and is pursued like any other.
             if unit.session.get_one(Invoice, (organization_id, case.invoice_id)).kind in ("first", "cycle"):
                 dunning_cases.close(unit, case, "stopped", "the subscription has ended")
 
 
 def _organization(claimed: ClaimedJob) -> UUID:
-    assert claimed.organization_id is not None
-    return claimed.organization_id
+    return claimed.organization
 
 
 def _case(unit: TenantUnit, claimed: ClaimedJob) -> DunningCase:
-    return unit.session.get_one(DunningCase, (unit.organization.id, claimed.subject_id))
+    return unit.session.get_one(DunningCase, (unit.organization.id, claimed.subject))

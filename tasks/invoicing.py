@@ -46,11 +46,8 @@ _ANOTHER_RHYTHM = "at Stripe a person gave the subscription another rhythm: no p
 @job("invoicing.close_period", queue="invoicing")
 def close_period(context: Context, claimed: ClaimedJob) -> None:
     """The period is over: find the draft that Stripe made for it, should its webhook be lost."""
-    assert claimed.organization_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(
-            ProductSubscription, (claimed.organization_id, claimed.subject_id)
-        )
+    with context.tenant(claimed.organization) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization, claimed.subject))
         boundary_at = claimed.due_at
         period = mirroring.closed_period(unit, subscription, boundary_at)
         known = period and billing_queries.invoice_for_period(
@@ -61,14 +58,14 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
     listed = context.gateway.list("invoice", {"subscription": subscription.stripe_subscription_id})
     for found in map(translate.invoice, listed):
         if found.billing_reason == "subscription_cycle" and found.period_end_at == boundary_at:
-            mirroring.observe(context, claimed.organization_id, found)
+            mirroring.observe(context, claimed.organization, found)
             return
     fetched = context.gateway.fetch("subscription", str(subscription.stripe_subscription_id))
     if period is None or fetched["status"] in ("canceled", "paused", "incomplete_expired"):
         return  # without a period the anchor has moved since: nothing ends here any more
     if _ends(translate.subscription(fetched), boundary_at):
         raise TryLater(f"Stripe has no draft for the period that ended at {boundary_at:%Y-%m-%d %H:%M} yet")
-    with context.tenant(claimed.organization_id) as unit:
+    with context.tenant(claimed.organization) as unit:
         invoice = invoice_rows.draft(unit, subscription, "cycle", period)
         invoice_rows.park(unit, invoice, _ANOTHER_RHYTHM)
 
@@ -83,20 +80,19 @@ def _ends(facts: SubscriptionFacts, boundary_at: datetime) -> bool:
 @job("invoicing.take_over", queue="stripe")
 def take_over(context: Context, claimed: ClaimedJob) -> None:
     """Before anything else, keep Stripe from finalizing and charging the draft by itself."""
-    assert claimed.organization_id is not None
     tax.ensure_default(context)
-    with context.tenant(claimed.organization_id) as unit:
-        invoice = invoice_rows.find(unit, _subject(claimed))
+    with context.tenant(claimed.organization) as unit:
+        invoice = invoice_rows.find(unit, claimed.subject)
         rates = tax.stripe_ids(unit, invoice.tax_rate_id)
     request = requests.take_over_invoice(str(invoice.stripe_invoice_id), rates)
     missed = False
     try:
-        call(context, request, stripe_key("take_over", invoice.id), claimed.organization_id)
+        call(context, request, stripe_key("take_over", invoice.id), claimed.organization)
     except Refused:
         # Too late: Stripe finalized it. `bill` puts the usage on an invoice of its own, so this one waits
         # for nothing.
         missed = True
-    with context.tenant(claimed.organization_id) as unit:
+    with context.tenant(claimed.organization) as unit:
         invoice = invoice_rows.find(unit, invoice.id)
         if invoice.rated_at is None:
             window = timedelta(0) if missed else context.settings.collection_window
@@ -109,15 +105,12 @@ def take_over(context: Context, claimed: ClaimedJob) -> None:
 @job("invoicing.close_final_period", queue="invoicing")
 def close_final_period(context: Context, claimed: ClaimedJob) -> None:
     """The subscription has ended: its last usage goes on an invoice that we build ourselves."""
-    assert claimed.organization_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(
-            ProductSubscription, (claimed.organization_id, claimed.subject_id)
-        )
+    with context.tenant(claimed.organization) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization, claimed.subject))
         assert subscription.ended_at is not None
         customer_id = str(unit.organization.stripe_customer_id)
     waiting = prorations.waiting(context, customer_id, str(subscription.stripe_subscription_id))
-    with context.tenant(claimed.organization_id) as unit:
+    with context.tenant(claimed.organization) as unit:
         subscription = billing_queries.lock_subscription(unit.session, unit.organization.id, subscription.id)
         assert subscription.ended_at is not None
         prorations.take_in(unit, subscription, waiting)
@@ -134,19 +127,15 @@ def close_final_period(context: Context, claimed: ClaimedJob) -> None:
 @job("invoicing.bill_late_usage", queue="invoicing")
 def bill_late_usage(context: Context, claimed: ClaimedJob) -> None:
     """Late usage of a subscription that will have no further invoice: one of our own."""
-    assert claimed.organization_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(
-            ProductSubscription, (claimed.organization_id, claimed.subject_id)
-        )
+    with context.tenant(claimed.organization) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization, claimed.subject))
         adjusting.bill_waiting(unit, subscription, claimed.due_at)
 
 
 @job("invoicing.bill", queue="invoicing")
 def bill(context: Context, claimed: ClaimedJob) -> None:
     """Rate a draft, put it on Stripe, compare both totals, finalize, and have it collected."""
-    assert claimed.organization_id is not None
-    organization_id, invoice_id = claimed.organization_id, _subject(claimed)
+    organization_id, invoice_id = claimed.organization, claimed.subject
     with context.tenant(organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
         if (
@@ -379,8 +368,3 @@ def _is_changed(unit: TenantUnit, subscription: ProductSubscription) -> bool:
     """Whether credits or charges of changes wait for an invoice that Stripe will not make any more."""
     charges = change_queries.all_charges(unit.session, unit.organization.id, subscription.id)
     return any(charge.invoice_id is None for charge in charges)
-
-
-def _subject(claimed: ClaimedJob) -> UUID:
-    assert claimed.subject_id is not None
-    return claimed.subject_id

@@ -34,10 +34,9 @@ class MailRefused(Exception):
 @job("mails.send", queue="ops", locked=False)
 def send(context: Context, claimed: ClaimedJob) -> None:
     """Hand over one mail. Raises TryLater while the server is away or busy, with a growing delay."""
-    assert claimed.organization_id is not None and claimed.subject_id is not None
-    organization_id = claimed.organization_id
+    organization_id = claimed.organization
     with context.tenant(organization_id) as unit:
-        row = unit.session.get_one(Notification, (organization_id, claimed.subject_id))
+        row = unit.session.get_one(Notification, (organization_id, claimed.subject))
     server = context.settings.smtp
     if row.state != "queued":
         return

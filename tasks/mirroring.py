@@ -39,18 +39,15 @@ _INSTANT = datetime.resolution
 @job("mirroring.observe_invoice", queue="stripe")
 def observe_latest(context: Context, claimed: ClaimedJob) -> None:
     """Fetch and apply the first invoice of a subscription that has just been made."""
-    assert claimed.organization_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(
-            ProductSubscription, (claimed.organization_id, claimed.subject_id)
-        )
+    with context.tenant(claimed.organization) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization, claimed.subject))
     fetched = context.gateway.fetch(
         "subscription",
         str(subscription.stripe_subscription_id),
         ["latest_invoice", "latest_invoice.payments"],
     )
     if latest := fetched.get("latest_invoice"):
-        observe(context, claimed.organization_id, translate.invoice(latest))
+        observe(context, claimed.organization, translate.invoice(latest))
 
 
 def observe(context: Context, organization_id: UUID, facts: InvoiceFacts) -> None:

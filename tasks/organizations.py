@@ -138,8 +138,7 @@ def tell_stripe(context: Context, claimed: ClaimedJob) -> None:
     Jobs of one organization run one at a time and each reads the row anew, so the last one sent is the
     newest. An organization without a customer is told of when its customer is made.
     """
-    assert claimed.organization_id is not None
-    with context.tenant(claimed.organization_id) as unit:
+    with context.tenant(claimed.organization) as unit:
         organization = unit.organization
     if organization.stripe_customer_id is None:
         return
@@ -147,7 +146,7 @@ def tell_stripe(context: Context, claimed: ClaimedJob) -> None:
     request = requests.update_customer(organization.stripe_customer_id, **fields)
     # Should the row change before a repeat of this job, that is another intention.
     said = hashlib.sha256(repr(sorted(fields.items())).encode()).hexdigest()[:16]
-    call(context, request, stripe_key("customer_fields", claimed.id, said), claimed.organization_id)
+    call(context, request, stripe_key("customer_fields", claimed.id, said), claimed.organization)
 
 
 def customer_fields(organization: Organization) -> dict[str, Any]:

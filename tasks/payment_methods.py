@@ -105,16 +105,15 @@ def expires_at(method: PaymentMethod) -> datetime | None:
 @job("payment_methods.warn_expiring", queue="dunning")
 def warn_expiring(context: Context, claimed: ClaimedJob) -> None:
     """Mail that the card ends, unless it is gone, renewed, or no longer the one that is charged."""
-    assert claimed.organization_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        method = unit.session.get_one(PaymentMethod, (claimed.organization_id, claimed.subject_id))
+    with context.tenant(claimed.organization) as unit:
+        method = unit.session.get_one(PaymentMethod, (claimed.organization, claimed.subject))
         ends_at = expires_at(method)
         if ends_at is None or not ends_at - _WARNED_BEFORE <= unit.now < ends_at:
             return
         if not method.is_default or method.detached_at is not None:
             return
         key = f"{method.id}:{ends_at:%Y-%m}"
-        if not billing_queries.is_told(unit.session, claimed.organization_id, "card.expiring", key):
+        if not billing_queries.is_told(unit.session, claimed.organization, "card.expiring", key):
             content = {
                 "last_four": method.last_four,
                 "brand": method.brand,

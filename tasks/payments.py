@@ -28,25 +28,21 @@ _MONEY_IN = ("succeeded", "refunded")
 @job("payments.collect", queue="stripe")
 def collect_invoice(context: Context, claimed: ClaimedJob) -> None:
     """Attempt an open invoice once; who asks for it again must bring another job."""
-    assert claimed.organization_id is not None
-    assert claimed.subject_id is not None
-    collect(context, claimed.organization_id, claimed.subject_id)
+    collect(context, claimed.organization, claimed.subject)
 
 
 @job("payments.take_charge", queue="stripe")
 def take_charge(context: Context, claimed: ClaimedJob) -> None:
     """Keep Stripe from collecting what it made for a person; one that stands open is ours to collect."""
-    assert claimed.organization_id is not None
-    assert claimed.subject_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        invoice = invoice_rows.find(unit, claimed.subject_id)
+    with context.tenant(claimed.organization) as unit:
+        invoice = invoice_rows.find(unit, claimed.subject)
     request = requests.stop_collection(str(invoice.stripe_invoice_id))
     with suppress(Refused):  # paid or taken back in the meantime: nothing is left to stop
-        call(context, request, stripe_key("stop_collection", invoice.id), claimed.organization_id)
-    with context.tenant(claimed.organization_id) as unit:
+        call(context, request, stripe_key("stop_collection", invoice.id), claimed.organization)
+    with context.tenant(claimed.organization) as unit:
         untried = not billing_queries.payments(unit.session, invoice)
     if untried:
-        collect(context, claimed.organization_id, invoice.id)
+        collect(context, claimed.organization, invoice.id)
 
 
 def collect(context: Context, organization_id: UUID, invoice_id: UUID, retry: int | None = None) -> None:

@@ -167,10 +167,9 @@ def _price_id(
 @job("subscription_changes.apply", queue="stripe")
 def apply(context: Context, claimed: ClaimedJob) -> None:
     """Tell Stripe of a change, once, and let our rows follow."""
-    assert claimed.organization_id is not None
-    organization_id = claimed.organization_id
+    organization_id = claimed.organization
     with context.tenant(organization_id) as unit:
-        wanted = unit.session.get_one(SubscriptionChange, (organization_id, claimed.subject_id))
+        wanted = unit.session.get_one(SubscriptionChange, (organization_id, claimed.subject))
         subscription = subscriptions.find(unit, wanted.subscription_id)
         if wanted.applied_at is not None or wanted.refused_at is not None:
             return

@@ -158,24 +158,22 @@ def _stored(unit: TenantUnit, terms: SubscriptionTerms, offer: Offer) -> Product
 @job("subscriptions.start", queue="stripe")
 def start(context: Context, claimed: ClaimedJob) -> None:
     """Make the Stripe subscription of our row, once, and record what Stripe made of it."""
-    assert claimed.organization_id is not None
-    assert claimed.subject_id is not None
-    customer_id = ensure_customer(context, claimed.organization_id)
+    customer_id = ensure_customer(context, claimed.organization)
     tax.ensure_default(context)
-    balance.tell(context, claimed.organization_id)
-    with context.tenant(claimed.organization_id) as unit:
-        subscription = find(unit, claimed.subject_id)
+    balance.tell(context, claimed.organization)
+    with context.tenant(claimed.organization) as unit:
+        subscription = find(unit, claimed.subject)
         request = _start_request(unit, subscription, customer_id)
     if subscription.stripe_subscription_id is not None:
         return
     try:
-        reply = call(context, request, stripe_key("subscribe", subscription.id), claimed.organization_id)
+        reply = call(context, request, stripe_key("subscribe", subscription.id), claimed.organization)
     except Refused:
-        with context.tenant(claimed.organization_id) as unit:
+        with context.tenant(claimed.organization) as unit:
             _give_up(unit, find(unit, subscription.id))
         return
     facts = translate.subscription(reply)
-    with context.tenant(claimed.organization_id) as unit:
+    with context.tenant(claimed.organization) as unit:
         record(unit, find(unit, subscription.id), facts)
         if facts.latest_invoice_id is not None:
             unit.enqueue("mirroring.observe_invoice", facts.latest_invoice_id, subject_id=subscription.id)
@@ -257,14 +255,11 @@ def _record_start(unit: TenantUnit, subscription: ProductSubscription, facts: Su
 @job("subscriptions.remind_trial_end", queue="ops")
 def remind_trial_end(context: Context, claimed: ClaimedJob) -> None:
     """Tell the customer that a trial ends soon, and whether a card is there to go on with."""
-    assert claimed.organization_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        subscription = unit.session.get_one(
-            ProductSubscription, (claimed.organization_id, claimed.subject_id)
-        )
+    with context.tenant(claimed.organization) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (claimed.organization, claimed.subject))
         if subscription.status != "trialing" or subscription.trial_end_at is None:
             return
-        cards = billing_queries.payment_methods(unit.session, claimed.organization_id)
+        cards = billing_queries.payment_methods(unit.session, claimed.organization)
         content = {
             "subscription_id": str(subscription.id),
             "trial_end": subscription.trial_end_at.isoformat(),

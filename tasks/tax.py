@@ -178,9 +178,8 @@ def assign(unit: TenantUnit, changes: dict[str, Any]) -> None:
 @job("tax.tell_stripe", queue="stripe")
 def tell_stripe(context: Context, claimed: ClaimedJob) -> None:
     """Stripe's subscriptions have the organization's rate from here on; its customer is told apart."""
-    assert claimed.organization_id is not None
     ensure_default(context)
-    with context.tenant(claimed.organization_id) as unit:
+    with context.tenant(claimed.organization) as unit:
         organization, rate = unit.organization, rate_for(unit)
         rates = stripe_ids(unit, rate.id if rate else None)
         living = [

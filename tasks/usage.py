@@ -151,9 +151,7 @@ def _open(context: Context, batches: Sequence[UsageBatch]) -> None:
 @job("usage.redrive", queue="usage")
 def redrive(context: Context, claimed: ClaimedJob) -> None:
     """A subscription has appeared: quarantined usage of its product finds it."""
-    assert claimed.organization_id is not None
-    assert claimed.subject_id is not None
-    with context.tenant(claimed.organization_id) as unit:
-        found = usage_intake.redrive(unit.session, claimed.organization_id, claimed.subject_id)
+    with context.tenant(claimed.organization) as unit:
+        found = usage_intake.redrive(unit.session, claimed.organization, claimed.subject)
         adjusting.follow_up(unit)
-    log.info("%d quarantined usage records of %s found their subscription", found, claimed.organization_id)
+    log.info("%d quarantined usage records of %s found their subscription", found, claimed.organization)

@@ -10,7 +10,7 @@ from billing.keys import stripe_key
 from billing.lifecycles import SUBSCRIPTION_MOVES, SubscriptionStatus, from_stripe_subscription_status, move
 from billing.periods import Interval, nth_boundary
 from gateway import requests, translate
-from gateway.errors import Refused
+from gateway.errors import Refused, Throttled, Unreachable
 from gateway.translate import SubscriptionFacts
 from models import billing_queries, change_queries, sale_queries
 from models.sale_queries import Offer
@@ -375,18 +375,21 @@ def observe(context: Context, organization_id: UUID, facts: SubscriptionFacts) -
 
 
 def _client_secret(context: Context, subscription: ProductSubscription) -> str | None:
-    """What the browser needs to confirm a first payment or save a card; fetched, never stored."""
-    if subscription.stripe_subscription_id is None:
+    """What the browser needs to confirm a first payment or save a card; fetched, never stored.
+
+    None, too, while Stripe does not answer: the subscription is made, and a failure's repeat would find it.
+    """
+    stripe_id, first = subscription.stripe_subscription_id, subscription.status == "incomplete"
+    if stripe_id is None:
         return None
-    if subscription.status == "incomplete":
-        fetched = context.gateway.fetch(
-            "subscription", subscription.stripe_subscription_id, ["latest_invoice.confirmation_secret"]
-        )
+    try:
+        expand = "latest_invoice.confirmation_secret" if first else "pending_setup_intent"
+        fetched = context.gateway.fetch("subscription", stripe_id, [expand])
+    except (Throttled, Unreachable):
+        return None
+    if first:
         secret = (fetched.get("latest_invoice") or {}).get("confirmation_secret") or {}
         return secret.get("client_secret")
-    fetched = context.gateway.fetch(
-        "subscription", subscription.stripe_subscription_id, ["pending_setup_intent"]
-    )
     return (fetched.get("pending_setup_intent") or {}).get("client_secret")
 
 

@@ -68,3 +68,8 @@ def never_too_little(currency: str) -> int:
     """
     least = _LEAST_CHARGE.get(currency)
     return _LEAST_UNKNOWN if least is None else least * _SETTLED_ELSEWHERE
+
+
+def is_too_little(minor: int, currency: str) -> bool:
+    """Whether Stripe refuses to charge this amount by card, as far as the currency's minimum is known."""
+    return 0 < minor < _LEAST_CHARGE.get(currency, 1)

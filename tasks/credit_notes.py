@@ -13,9 +13,10 @@ from uuid import UUID
 
 from billing import credit_notes as rules
 from billing.credit_notes import Creditable, CreditedLine, Paid, Settlement, Wanted
+from billing.currencies import is_too_little
 from billing.errors import Conflict, InvalidTerms, NotFound
 from billing.keys import stripe_key
-from billing.money import Money
+from billing.money import Money, format_money
 from gateway import requests, translate
 from gateway.errors import Refused
 from gateway.translate import CreditNoteFacts
@@ -135,6 +136,9 @@ def _intended(unit: TenantUnit, invoice: Invoice, terms: NoteTerms, key: str) ->
     else:
         credited = _credited(terms, lines, invoice, invoice.due_minor)
         settled = Settlement(reduces_due=sum(line.figures.total for line in credited))
+        if is_too_little(rest := invoice.due_minor - settled.reduces_due, invoice.currency):
+            left = format_money(Money(rest, invoice.currency))
+            raise Conflict(f"{left} would stay due, which no card is charged: credit that too")
     return note_rows.add(
         unit,
         invoice,

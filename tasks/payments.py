@@ -74,10 +74,12 @@ def carry_out(
         decline = Decline(declined.code, declined.decline_code, declined.advice_code)
         _record_failure(context, payment, decline, declined.payment_intent_id, declined.message)
         return declined
-    except Refused:
+    except Refused as refusal:
         # Somebody paid it in the meantime, on Stripe's page perhaps: what Stripe has now decides.
         reply = context.gateway.fetch("invoice", str(invoice.stripe_invoice_id), ["payments"])
         if reply["status"] != "paid":
+            if payment.demanded:
+                _record_refusal(context, payment, refusal)
             raise
     facts = translate.invoice(reply)
     paid = settled(context, facts)
@@ -152,6 +154,14 @@ def _record_failure(
         dunning_cases.record_failure(unit, invoice_rows.find(unit, payment.invoice_id), payment, decline)
 
 
+def _record_refusal(context: Context, attempted: Payment, refusal: Refused) -> None:
+    """What a person asked for could not be tried: the attempt is over, and dunning learns nothing of it."""
+    with context.tenant(attempted.organization_id) as unit:
+        payment = unit.session.get_one(Payment, (attempted.organization_id, attempted.id))
+        if payment.status in _UNFINISHED:
+            _fail(unit, payment, Decline(refusal.code, None, None), refusal.message)
+
+
 def _fail(unit: TenantUnit, payment: Payment, decline: Decline, message: str) -> None:
     payment.status, payment.settled_at = "failed", unit.now
     payment.decline_code = decline.decline_code or decline.code
@@ -188,7 +198,7 @@ def record_paid(unit: TenantUnit, invoice: Invoice, paid: list[PaymentFacts], pa
     invoice.paid_minor = invoice.total_minor - invoice.reduced_minor
     invoice.paid_at = invoice.closed_at = paid_at
     told = invoice_rows.invoice_content(invoice)
-    notifications.write(unit, "invoice.paid", str(invoice.id), told, by_mail=not credited)
+    notifications.write(unit, "invoice.paid", str(invoice.id), told, by_mail=invoice.paid_minor > 0)
     case = billing_queries.dunning_case(unit.session, invoice)
     if case is None or case.state != "open":
         return

@@ -1,11 +1,13 @@
 """What staff do to an invoice that is not paid: void it, write it off, have it paid now."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from cli.demo.api import ApiRefusal
+from gateway.errors import Refused
+from tasks import closing
 from tests.scenarios.test_credit import gives, ledger
 from tests.scenarios.test_credit_notes import issues
 from tests.scenarios.world import Customer, World
@@ -183,3 +185,30 @@ def test_a_new_card_that_fails_after_the_last_retry_is_no_defect(world: World) -
     dead = finn.rows("SELECT kind FROM ops.jobs WHERE state = 'dead'")
     assert dead == []
     world.holds(finn)
+
+
+def test_a_card_that_stripe_does_not_know_leaves_no_attempt_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finn = with_a_failed_invoice(world, "finn")
+    failed = finn.invoices[-1]
+    with monkeypatch.context() as patched:
+        patched.setattr(closing, "_card", lambda *_: "pm_gone")
+        with pytest.raises(Refused):
+            closing.pay(world.context, finn.id, UUID(failed["id"]), closing.PaymentTerms(), "a person")
+
+    finn.card()
+    finn.rests()
+
+    assert finn.charges == [("succeeded", 35_00), *[("failed", 35_00)] * 2, ("succeeded", 35_00)]
+    assert [step[17:] for step in finn.dunning].count("payment_failed") == 1
+    world.holds(finn)
+
+
+def test_an_invoice_of_nothing_thanks_for_no_money(world: World) -> None:
+    kay = world.on("2026-04-01", "kay")
+    kay.card()
+    kay.subscribes("autoflow-starter", trial_days=14)
+
+    kinds = {kind for (kind,) in kay.rows("SELECT kind FROM tenant.notifications WHERE channel = 'mail'")}
+    assert "invoice.finalized" in kinds and "invoice.paid" not in kinds

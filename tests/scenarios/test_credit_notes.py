@@ -134,6 +134,9 @@ def test_a_note_before_payment_lowers_what_is_due_and_what_is_charged(world: Wor
     with pytest.raises(ApiRefusal, match="nothing has been paid"):
         issues(finn, failed, amount_minor=5_00, settlement="refund")
 
+    with pytest.raises(ApiRefusal, match=r"\$0\.30 would stay due"):
+        issues(finn, failed, amount_minor=34_70)
+
     issues(finn, failed, amount_minor=12_00)
     assert (finn.invoices[-1]["due_minor"], finn.invoices[-1]["status"]) == (23_00, "open")
     with pytest.raises(ApiRefusal, match=r"only \$23\.00 is left"):

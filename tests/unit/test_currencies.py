@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from billing.balance import is_carried
-from billing.currencies import charge_step, is_currency
+from billing.currencies import charge_step, is_currency, is_too_little
 from billing.money import Money, format_money
 
 
@@ -66,3 +66,11 @@ def test_only_what_may_be_too_little_for_a_card_is_carried_over(
     minor: int, currency: str, carried: bool
 ) -> None:
     assert is_carried(Money(minor, currency)) is carried
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "too_little"),
+    [(0, "USD", False), (49, "USD", True), (50, "USD", False), (29, "GBP", True), (1, "ZAR", False)],
+)
+def test_a_known_minimum_says_what_no_card_is_charged(minor: int, currency: str, too_little: bool) -> None:
+    assert is_too_little(minor, currency) is too_little

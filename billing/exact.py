@@ -37,7 +37,8 @@ def exact_number(value: object, *, field: str | None = None) -> Fraction:
         value = format(value, "f")
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         try:
-            return Fraction(value)
+            # Most are whole, and an int is read several times as fast.
+            return Fraction(int(value)) if value.isdigit() else Fraction(value)
         except ZeroDivisionError:
             pass
     raise InvalidTerms("must be a decimal number, written as text or as an integer", field=field)

@@ -45,7 +45,7 @@ def random_price(rng: random.Random) -> dict[str, Any]:
     currency = rng.choice(("USD", "ZAR", "JPY", "KWD", "ISK"))
     price = random_terms(rng, currency)
     groups: list[dict[str, Any]] = []
-    for _ in range(rng.choice((0, 0, 1, 2, 3))):
+    for _ in range(rng.choice((0, 0, 0, 1, 2, 3))):
         match = _random_match(rng)
         if not any(_covers(group["match"], match) for group in groups):
             groups.append({"match": match, **random_terms(rng, currency)})
@@ -96,8 +96,8 @@ def _random_contract(rng: random.Random) -> Contract:
 
 
 def random_facts(rng: random.Random) -> list[Fact]:
-    """Up to 13 facts, some before or after the month, some at its very edges, some repeated."""
-    facts = [_random_fact(rng, number) for number in range(rng.randint(0, 10))]
+    """Up to 11 facts, some before or after the month, some at its very edges, some repeated."""
+    facts = [_random_fact(rng, number) for number in range(rng.randint(0, 8))]
     facts += rng.choices(facts, k=rng.randint(0, 3)) if facts else []
     rng.shuffle(facts)
     return facts

@@ -5,7 +5,8 @@ records of a window are told apart by the groups of the price: group 0 takes wha
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -108,6 +109,9 @@ class GroupFact(NamedTuple):
     unique_value: str | None
 
 
+# A statement of this many takes some seconds; one of a worker may run for a minute.
+_MOST_TAKEN = 200_000
+
 _WINDOW = """
     r.organization_id = :organization_id AND r.subscription_id = :subscription_id AND r.item_id = :item_id
     AND r.meter_id = :meter_id AND r.occurred_at >= :start_at AND r.occurred_at < :end_at
@@ -135,6 +139,13 @@ _TAKE = """
     )
     SELECT array_position(CAST(:line_ids AS uuid[]), invoice_line_id) - 1, count(*) FROM taken GROUP BY 1
 """
+
+_NEXT_SLICE = text(
+    f"""
+    SELECT r.occurred_at FROM tenant.usage_records r WHERE {_WINDOW} AND r.state = 'waiting'
+    ORDER BY r.occurred_at OFFSET :most LIMIT 1
+    """
+)
 
 # After the records, so that a correction of one that has just been taken comes along.
 _TAKE_CORRECTIONS = """
@@ -243,14 +254,33 @@ def take(session: Session, window: UsageWindow, line_ids: Sequence[UUID]) -> dic
     values = {**window.values(), "line_ids": list(line_ids)}
     rehearsed = is_rehearsal(session)
     asked = _asked(session, _SEE if rehearsed else _TAKE, window)
-    events = {int(number): int(count) for number, count in session.execute(asked, values)}
+    events: Counter[int] = Counter()
+    for start_at, end_at in [(window.start_at, window.end_at)] if rehearsed else _slices(session, window):
+        rows = session.execute(asked, {**values, "start_at": start_at, "end_at": end_at})
+        events.update({int(number): int(count) for number, count in rows})
     asked = _asked(session, _SEE_CORRECTIONS if rehearsed else _TAKE_CORRECTIONS, window)
     rows = session.execute(asked, values)
     corrections = {int(number): int(count) for number, count in rows}
     return {
-        number: Taken(events.get(number, 0), corrections.get(number, 0))
+        number: Taken(events[number], corrections.get(number, 0))
         for number in events.keys() | corrections.keys()
     }
+
+
+def _slices(session: Session, window: UsageWindow) -> Iterator[tuple[datetime, datetime]]:
+    """Parts of the window with some hundred thousand waiting records each, one after the other.
+
+    No statement may run for ever, and a customer may have any number of events in a period.
+    """
+    start_at = window.start_at
+    while True:
+        values = {**window.values(), "start_at": start_at, "most": _MOST_TAKEN}
+        end_at = session.execute(_NEXT_SLICE, values).scalar_one_or_none()
+        if end_at is None or end_at <= start_at:
+            yield start_at, window.end_at
+            return
+        yield start_at, end_at
+        start_at = end_at
 
 
 def totals(session: Session, window: UsageWindow) -> dict[int, GroupTotals]:

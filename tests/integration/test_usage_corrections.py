@@ -12,7 +12,9 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, InvalidTerms, NotFound
-from models import billing_queries
+from billing.periods import Period
+from models import billing_queries, usage_billing
+from models.subscriptions import ProductSubscription
 from tasks import (
     accounts,
     adjusting,
@@ -257,6 +259,43 @@ def test_an_adjustment_explains_what_was_said_and_what_was_corrected(context: Co
     assert before["recomputed"]["agrees"]
     assert "corrected on" in explain.explain_text(before)
     assert "on another line: never happened (a test run)" in explain.explain_text(before)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 100])
+def test_a_line_takes_any_number_of_records_a_slice_at_a_time(
+    context: Context, acme: Quarter, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(usage_billing, "_MOST_TAKEN", most)
+    days = (5, 6, 6, 7)
+    events = [
+        {
+            "event_id": f"slice-{number}",
+            "organization": "acme",
+            "product": "flow",
+            "metric": "runs",
+            "quantity": 10,
+            "timestamp": f"2026-04-0{day}T00:00:00Z",
+        }
+        for number, day in enumerate(days)
+    ]
+    usage.accept_batch(context, acme.product_id, events, idempotency_key=None, digest="d")
+    usage.drain(context)
+    april = Period(datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC))
+    with context.tenant(acme.organization_id) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (acme.organization_id, acme.subscription_id))
+        invoicing._rate(unit, invoice_rows.draft(unit, subscription, "cycle", april), None)
+
+    # e5 with 3 runs, and four with 10 each: 43, of which 33 cost 1.5 cents = 49.5, rounded half away
+    with context.database.tenant(acme.organization_id) as session:
+        line = session.execute(
+            text(
+                "SELECT quantity, amount_minor FROM tenant.invoice_lines "
+                "WHERE kind = 'usage' AND period_start_at = :start_at"
+            ),
+            {"start_at": april.start},
+        ).one()
+    assert tuple(line) == (43, 50)
+    assert [each for each in invariants.check(context) if each.invariant == "I1"] == []
 
 
 # One void correction of e1, which January's usage line has taken.

@@ -5,6 +5,7 @@ from ..errors import ApiError
 from ..ids import new_id
 from ..world import World, clock_of
 from . import advance, discounts, invoices
+from .drafting import DraftTerms
 from .items import items_of, note_billed, trial_line
 from .lines import line_of_invoice_item
 
@@ -42,7 +43,7 @@ def subscription_draft(
 ) -> Doc:
     """A draft with the subscription's terms: its living discounts, tax rates and way of collecting."""
     now = world.now_of(subscription)
-    terms = invoices.DraftTerms(
+    terms = DraftTerms(
         customer=world.tx.get("customer", subscription["customer"]),
         currency=subscription["currency"],
         billing_reason=reason,

@@ -4,6 +4,7 @@ from typing import Any
 
 from .. import Doc
 from ..engine import advance, billing, collect, discounts, invoices, standing, wallet
+from ..engine.drafting import DraftTerms
 from ..engine.items import rates_named
 from ..errors import invalid
 from ..forms import ANY, BOOL, HASH, INT, STR, Shape
@@ -59,7 +60,7 @@ def create_invoice(call: Call) -> Doc:
     currency = (params.get("currency") or inherited.get("currency") or customer["currency"] or "usd").lower()
     now = world.now_of(customer)
     invoice_id = new_id("invoice")
-    terms = invoices.DraftTerms(
+    terms = DraftTerms(
         customer=customer,
         currency=currency,
         billing_reason="manual",

@@ -10,6 +10,7 @@ from billing.errors import InvalidTerms, NotFound
 from billing.money import Money, format_money
 from models.credit_note_queries import NoteDetail
 from models.invoices import Invoice
+from models.parking import ParkedInvoice
 from models.reading import named_invoice
 from tasks.closing import PaymentResult
 from tasks.context import Context
@@ -31,6 +32,15 @@ def invoice_line(invoice: Invoice) -> str:
     total = format_money(Money(invoice.total_minor, invoice.currency))
     owed = f", {due} of it unpaid" if invoice.status in ("open", "uncollectible") else ""
     return f"{invoice.number}  {invoice.status}  {total}{owed}"
+
+
+def parked_lines(parked: ParkedInvoice) -> Iterator[str]:
+    """A parked invoice: whose, of which period, our total as far as it is known, and why it waits."""
+    row = parked.invoice
+    total = format_money(Money(row.total_minor + row.credit_minor, row.currency)) if row.rated_at else "-"
+    period = f"{row.period_start_at:%Y-%m-%d} to {row.period_end_at:%Y-%m-%d}"
+    yield f"{row.id}  {parked.organization}  {row.kind}  {period}  {total}  {row.stripe_invoice_id or '-'}"
+    yield f"    since {row.parked_at:%Y-%m-%d %H:%M}: {row.parked_reason}"
 
 
 def result_line(result: PaymentResult) -> str:

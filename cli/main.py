@@ -28,7 +28,8 @@ _COMMANDS = {
     "reconcile": ("reconcile", "Compare every row with Stripe's objects, both ways."),
     "invariants": ("invariants", "Check the billing invariants in the database."),
     "jobs": ("jobs", "Jobs that gave up: list them, drive them again."),
-    "invoices": ("invoices", "Invoices: PDF files, bill what is late, void, write off, have paid, credit."),
+    "invoices": ("invoices", "Invoices: PDF files, release parked ones, void, write off, have paid, credit."),
+    "organizations": ("organizations", "Organizations that are parked: list them, release them."),
     "usage": ("usage", "Usage: accounts, quarantine, conflicts, corrections."),
 }
 

@@ -152,6 +152,14 @@ def waiting_draft(session: Session, subscription: ProductSubscription) -> Invoic
     ).scalar_one_or_none()
 
 
+def unparked_drafts(session: Session, organization_id: UUID) -> Sequence[Invoice]:
+    """Drafts that nothing keeps from being billed."""
+    statement = select(Invoice).where(
+        Invoice.organization_id == organization_id, Invoice.status == "draft", Invoice.parked_at.is_(None)
+    )
+    return session.execute(statement.order_by(Invoice.window_closes_at)).scalars().all()
+
+
 def open_invoices(session: Session, organization_id: UUID) -> Sequence[Invoice]:
     return (
         session.execute(

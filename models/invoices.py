@@ -86,6 +86,8 @@ class Invoice(Base):
     # Our figure and Stripe's differ, or an invariant broke: nobody is charged until a person looked.
     parked_at: Mapped[datetime | None]
     parked_reason: Mapped[str | None]
+    # How often a person has let it go on: Stripe keeps its refusals under the keys of before.
+    releases: Mapped[int] = mapped_column(default=0, server_default="0")
     content_hash: Mapped[str | None]
     stripe_invoice_id: Mapped[str | None]
     hosted_invoice_url: Mapped[str | None]

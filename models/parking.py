@@ -1,13 +1,48 @@
-"""Parking an organization: nothing of it is invoiced or charged until a person has looked."""
+"""Parked invoices and organizations: nothing of them is invoiced or charged until a person has looked."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from models.invoices import Invoice
 from models.ops import AuditEntry
 from models.organizations import Organization
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedInvoice:
+    """A parked invoice and whose it is."""
+
+    invoice: Invoice
+    organization: str
+
+
+def parked_invoices(session: Session) -> list[ParkedInvoice]:
+    """All of them, the longest parked first; for a session that reads all organizations."""
+    rows = session.execute(
+        select(Invoice, Organization.slug)
+        .join(Organization, Organization.id == Invoice.organization_id)
+        .where(Invoice.parked_at.is_not(None))
+        .order_by(Invoice.parked_at, Invoice.id)
+    )
+    return [ParkedInvoice(*row) for row in rows]
+
+
+def parked_organizations(session: Session) -> Sequence[Organization]:
+    """All of them, the longest parked first."""
+    return (
+        session.execute(
+            select(Organization)
+            .where(Organization.parked_at.is_not(None))
+            .order_by(Organization.parked_at, Organization.id)
+        )
+        .scalars()
+        .all()
+    )
 
 
 def park(session: Session, organization_id: UUID, wall: datetime, reason: str, *, actor: str) -> bool:

@@ -76,15 +76,24 @@ def list_object(url: str, items: list[Doc], *, has_more: bool = False) -> Doc:
 def _open(tx: Tx, node: Doc, parts: list[str], path: str) -> None:
     key, rest = parts[0], parts[1:]
     if key == "data" and node.get("object") == "list":
+        node["data"] = _copied(node["data"])
         for item in node["data"]:
             if rest:
                 _open(tx, item, rest, path)
         return
     _open_field(tx, node, key, path)
     if rest:
+        # A copy of what is inside: it may be a part of the stored document, which stays as it is.
+        node[key] = _copied(node[key])
         for child in node[key] if isinstance(node[key], list) else [node[key]]:
             if isinstance(child, dict):
                 _open(tx, child, rest, path)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return dict(value) if isinstance(value, dict) else value
 
 
 def _open_field(tx: Tx, node: Doc, key: str, path: str) -> None:

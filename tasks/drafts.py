@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,15 @@ def seen(context: Context, stripe_invoice_id: str) -> tuple[InvoiceFacts, Subscr
     made_by = ((fetched.get("parent") or {}).get("subscription_details") or {}).get("subscription")
     subscription = translate.subscription(made_by) if isinstance(made_by, Mapping) else None
     return whole(context, fetched), subscription
+
+
+def of_period(context: Context, stripe_subscription_id: str, boundary_at: datetime) -> InvoiceFacts | None:
+    """The invoice that Stripe made by itself for the period that ended at `boundary_at`."""
+    listed = context.gateway.list("invoice", {"subscription": stripe_subscription_id})
+    for found in map(translate.invoice, listed):
+        if found.billing_reason == "subscription_cycle" and found.period_end_at == boundary_at:
+            return found
+    return None
 
 
 def whole(context: Context, shape: dict[str, Any]) -> InvoiceFacts:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from uuid import UUID
 
 from billing.invoicing import InvoiceDraft, next_number
-from billing.keys import line_id
+from billing.keys import line_id, stripe_key
 from billing.periods import Period
 from models import billing_queries, invoice_hash
 from models.invoices import Invoice, InvoiceLine
@@ -104,9 +104,20 @@ def park(unit: TenantUnit, invoice: Invoice, reason: str) -> None:
     """Stop an invoice until a person looked: it is neither finalized nor charged."""
     log.error("invoice %s is parked: %s", invoice.id, reason)
     invoice.parked_at, invoice.parked_reason = unit.now, reason
-    notifications.write(
-        unit, "invoice.parked", str(invoice.id), {"invoice_id": str(invoice.id), "reason": reason}
-    )
+    told = ":".join(map(str, (invoice.id, *_released(invoice))))
+    notifications.write(unit, "invoice.parked", told, {"invoice_id": str(invoice.id), "reason": reason})
+
+
+def intention(invoice: Invoice, operation: str) -> str:
+    """The idempotency key of what is done to a draft at Stripe; another one after each release.
+
+    Stripe's refusal stays under the old key, and so does a draft that was deleted since.
+    """
+    return stripe_key(operation, invoice.id, *_released(invoice))
+
+
+def _released(invoice: Invoice) -> tuple[str, ...]:
+    return (f"release{invoice.releases}",) if invoice.releases else ()
 
 
 def invoice_content(invoice: Invoice) -> dict[str, object]:

@@ -55,11 +55,10 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
         )
     if subscription.ended_at is not None or known:
         return
-    listed = context.gateway.list("invoice", {"subscription": subscription.stripe_subscription_id})
-    for found in map(translate.invoice, listed):
-        if found.billing_reason == "subscription_cycle" and found.period_end_at == boundary_at:
-            mirroring.observe(context, claimed.organization, found)
-            return
+    found = drafts.of_period(context, str(subscription.stripe_subscription_id), boundary_at)
+    if found is not None:
+        mirroring.observe(context, claimed.organization, found)
+        return
     fetched = context.gateway.fetch("subscription", str(subscription.stripe_subscription_id))
     if period is None or fetched["status"] in ("canceled", "paused", "incomplete_expired"):
         return  # without a period the anchor has moved since: nothing ends here any more
@@ -166,7 +165,7 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
         return
     with context.tenant(organization_id) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
-        if (sentence := _disagreement(invoice, facts)) is not None:
+        if (sentence := disagreement(invoice, facts)) is not None:
             invoice_rows.park(unit, invoice, sentence)
             return
     _finalize(context, organization_id, invoice_id, facts)
@@ -287,14 +286,14 @@ def _pushed(context: Context, organization_id: UUID, invoice_id: UUID) -> Invoic
     if invoice.stripe_invoice_id is None:
         metadata = {"invoice_id": str(invoice_id), "kind": invoice.kind}
         request = requests.create_invoice(customer_id, invoice.currency, metadata, tax_rates)
-        made = call(context, request, stripe_key("invoice", invoice_id), organization_id)
+        made = call(context, request, invoice_rows.intention(invoice, "invoice"), organization_id)
         with context.tenant(organization_id) as unit:
             invoice = invoice_rows.find(unit, invoice_id)
             invoice.stripe_invoice_id = str(made["id"])
     added = [line for line in lines if invoice.kind != "cycle" or line.kind not in _STRIPES_OWN]
     if added and invoice.pushed_at is None:
         request = requests.add_lines(str(invoice.stripe_invoice_id), [_stripe_line(line) for line in added])
-        call(context, request, stripe_key("lines", invoice_id), organization_id)
+        call(context, request, invoice_rows.intention(invoice, "lines"), organization_id)
     with context.tenant(organization_id) as unit:
         invoice_rows.find(unit, invoice_id).pushed_at = unit.now
     return translate.invoice(context.gateway.fetch("invoice", str(invoice.stripe_invoice_id)))
@@ -313,7 +312,8 @@ def _stripe_line(line: InvoiceLine) -> requests.Line:
     }
 
 
-def _disagreement(invoice: Invoice, facts: InvoiceFacts) -> str | None:
+def disagreement(invoice: Invoice, facts: InvoiceFacts) -> str | None:
+    """How Stripe's total differs from ours, in a sentence; None when they agree to the minor unit."""
     # Stripe's total is the one before credit is used.
     ours = Money(invoice.total_minor + invoice.credit_minor, invoice.currency)
     stripes = Money(facts.total_minor, facts.currency)
@@ -332,9 +332,10 @@ def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: 
     """Finalize at Stripe, then here; an invoice of nothing is paid by that, any other is collected."""
     if facts.status == "draft":
         balance.tell(context, organization_id)
-        request = requests.finalize_invoice(facts.id)
+        with context.tenant(organization_id) as unit:
+            key = invoice_rows.intention(invoice_rows.find(unit, invoice_id), "finalize")
         try:
-            call(context, request, stripe_key("finalize", invoice_id), organization_id)
+            call(context, requests.finalize_invoice(facts.id), key, organization_id)
         except Refused as refused:
             # A person may have been quicker: what Stripe has now decides.
             if context.gateway.fetch("invoice", facts.id)["status"] == "draft":

@@ -1,4 +1,4 @@
-"""`dunlin invoices`: pdf, adjust, void, write-off, pay, credit."""
+"""`dunlin invoices`: pdf, adjust, parked, release, void, write-off, pay, credit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _ACTOR = "cli"
 
 @click.group("invoices")
 def command() -> None:
-    """Invoices: write as PDF files, bill what is late at once, void, write off, have paid, credit.
+    """Invoices: PDF files, bill what is late, release parked ones, void, write off, have paid, credit.
 
     An invoice is named by its number (ACME-000042) or its id.
     """
@@ -61,6 +61,32 @@ def _named(invoice: str) -> Iterator[tuple["Context", UUID, UUID]]:
 
     with opened() as context:
         yield context, *find(context, invoice)
+
+
+@command.command("parked")
+def list_parked() -> None:
+    """Invoices that wait for a person, the longest first, each with the reason."""
+    from cli.context import opened  # noqa: PLC0415
+    from cli.invoices import parked_lines  # noqa: PLC0415
+    from models.parking import parked_invoices  # noqa: PLC0415
+
+    with opened() as context, context.auditor.system() as session:
+        found = parked_invoices(session)
+    for each in found:
+        for line in parked_lines(each):
+            click.echo(line)
+    click.echo(f"{len(found)} parked")
+
+
+@command.command("release")
+@click.argument("invoice")
+def release(invoice: str) -> None:
+    """Go on with billing a parked invoice, if both totals agree now; or say why not."""
+    from tasks import releasing  # noqa: PLC0415
+
+    with _named(invoice) as (context, organization_id, invoice_id):
+        releasing.release_invoice(context, organization_id, invoice_id, _ACTOR)
+    click.echo(f"{invoice} is released: a worker goes on with it")
 
 
 @command.command("void")

@@ -288,3 +288,42 @@ def test_only_a_dead_one(world: WebWorld, ada: FlaskClient, state: str) -> None:
     token = _token(ada.get("/admin/").text)
     assert ada.post(f"/admin/ops/job/{job_id}/redrive/", data={"token": token}).status_code == 409
     assert world.sql("SELECT 1 FROM ops.audit_log WHERE object_id = :id", id=str(job_id)) == []
+
+
+# -- what is parked --------------------------------------------------------------------------------
+
+
+def test_a_parked_invoice_says_why_and_stays_so_while_its_totals_differ(
+    world: WebWorld, ada: FlaskClient
+) -> None:
+    invoice_id = world.acme.invoice_ids[0]
+    page = f"/admin/billing/invoice/{invoice_id}/"
+    assert "release it" not in ada.get(page).text
+    token = _token(ada.get("/admin/").text)
+    answer = ada.post(page + "release/", data={"token": token})
+    assert (answer.status_code, "The invoice is not parked." in answer.text) == (409, True)
+    unknown = ada.post(f"/admin/billing/invoice/{new_id()}/release/", data={"token": token})
+    assert unknown.status_code == 404
+    world.sql(
+        "UPDATE tenant.invoices SET parked_at = now(), parked_reason = 'a look' WHERE id = :id", id=invoice_id
+    )
+    world.sql(
+        "UPDATE catalog.organizations SET parked_at = now(), parked_reason = 'I2: off by one' WHERE id = :id",
+        id=world.acme.organization_id,
+    )
+    try:
+        shown = ada.get(page).text
+        assert "Look again and release it" in shown
+        assert "Parked: a look" in shown
+        assert (
+            "I2: off by one"
+            in ada.get(f"/admin/organizations/organization/{world.acme.organization_id}/").text
+        )
+        refused = ada.post(page + "release/", data={"token": token})
+        assert (refused.status_code, "release that first" in refused.text) == (409, True)
+        assert world.sql("SELECT 1 FROM ops.audit_log WHERE action = 'invoice.release'") == []
+    finally:
+        world.sql(
+            "UPDATE tenant.invoices SET parked_at = NULL, parked_reason = NULL WHERE id = :id", id=invoice_id
+        )
+        world.sql("UPDATE catalog.organizations SET parked_at = NULL, parked_reason = NULL")

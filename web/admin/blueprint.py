@@ -1,6 +1,7 @@
-"""The admin's pages: sign in, what needs attention, lists, rows, and giving a dead job another try."""
+"""The admin's pages: sign in, what needs attention, lists, rows, and what staff do to one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -9,13 +10,13 @@ from flask import Blueprint, abort, g, make_response, redirect, render_template,
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from billing.errors import InvalidTerms
+from billing.errors import BillingError, InvalidTerms, NotFound
 from models import admin_lists, overview, reading
 from models.ops import AuditEntry, Job
 from models.overview import Gauge
 from models.reading import DATABASE_AWAY
 from models.work import redrive_job
-from tasks import mails, users
+from tasks import mails, releasing, users
 from tasks.accounts import broken_batches, kept_accounts, product_totals
 from tasks.context import Context
 from web.admin import sessions, showing
@@ -44,6 +45,8 @@ def admin_blueprint(context: Context, limiter: RateLimiter) -> Blueprint:
         ("/<area>/<name>/", views.listing, ["GET"]),
         ("/<area>/<name>/<uuid:key>/", views.row, ["GET"]),
         ("/ops/job/<uuid:key>/redrive/", views.redrive, ["POST"]),
+        ("/billing/invoice/<uuid:key>/release/", views.release_invoice, ["POST"]),
+        ("/organizations/organization/<uuid:key>/release/", views.release_organization, ["POST"]),
         ("/ops/mail/<uuid:key>/letter/", views.letter, ["GET"]),
     ):
         admin.add_url_rule(rule, view_func=view, methods=methods, strict_slashes=False)
@@ -166,6 +169,22 @@ class _Views:
             unit.ring(unit.session.get_one(Job, key).kind, str(key))
         return redirect(url_for("admin.row", area="ops", name="job", key=key))
 
+    def release_invoice(self, key: UUID) -> Response:
+        """Let a parked invoice go on, or say why it cannot."""
+        with self._context.auditor.system() as session:
+            organization_id = reading.owner_of(session, "invoice", key)
+        if organization_id is None:
+            abort(404, "There is no such invoice.")
+        with _refusals_shown():
+            releasing.release_invoice(self._context, organization_id, key, sessions.person().email)
+        return redirect(url_for("admin.row", area="billing", name="invoice", key=key))
+
+    def release_organization(self, key: UUID) -> Response:
+        """Let a parked organization go on, or say why it cannot."""
+        with _refusals_shown():
+            releasing.release_organization(self._context, key, sessions.person().email)
+        return redirect(url_for("admin.row", area="organizations", name="organization", key=key))
+
     def letter(self, key: UUID) -> Response:
         """A mail as its reader sees it, in a page that can do nothing but be looked at."""
         with self._context.auditor.system() as session:
@@ -179,6 +198,17 @@ class _Views:
     def _audit(self, actor: str, action: str, object_type: str, object_id: UUID) -> None:
         with self._context.system() as unit:
             unit.session.add(_entry(actor, action, object_type, object_id))
+
+
+@contextmanager
+def _refusals_shown() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as missing:
+        abort(404, f"{str(missing).capitalize()}.")
+    except BillingError as refusal:  # a rule's, or Stripe's: the person reads why
+        why = str(refusal)
+        abort(409, f"{why[:1].upper()}{why[1:]}.")
 
 
 def _entry(actor: str, action: str, object_type: str, object_id: UUID) -> AuditEntry:

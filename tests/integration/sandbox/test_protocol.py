@@ -404,3 +404,19 @@ def test_reset_forgets_everything() -> None:
             "objects": {},
             "pending_deliveries": 0,
         }
+
+
+def test_what_was_expanded_once_is_read_afresh_the_next_time(town: Town) -> None:
+    ada = town.customer()
+    subscription = town.subscribe(ada, town.price())
+    path = "parent.subscription_details.subscription"
+    invoice = town.invoices(ada)[0].id
+    town.api.subscriptions.update(subscription.id, {"pause_collection": {"behavior": "void"}})
+    before = town.api.invoices.retrieve(invoice, {"expand": [path]})
+    assert before.parent.subscription_details.subscription.pause_collection.behavior == "void"
+
+    town.api.subscriptions.update(subscription.id, {"pause_collection": ""})
+
+    after = town.api.invoices.retrieve(invoice, {"expand": [path]})
+    assert after.parent.subscription_details.subscription.pause_collection is None
+    assert town.api.invoices.retrieve(invoice).parent.subscription_details.subscription == subscription.id

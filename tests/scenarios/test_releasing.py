@@ -157,6 +157,6 @@ def test_a_wrong_book_or_a_lost_customer_keeps_an_organization_parked(world: Wor
     with pytest.raises(ApiRefusal, match="was deleted at Stripe"):
         released(lou)
 
-    patiently(lambda: lou.access(), lambda found: found == "none", 30.0)
+    patiently(lou.access, lambda found: found == "none", 30.0)
     with world.context.tenant(lou.id) as unit:
         assert unit.organization.parked_at is not None

@@ -204,8 +204,9 @@ INVOICES = ListQuery(
     columns="t.id, coalesce(t.number, '(draft)') AS number, "
     + ORGANIZATION
     + ", t.kind, t.status, t.currency, "
-    "t.period_start_at, t.period_end_at, t.total_minor, t.paid_minor, "
-    "t.total_minor - t.reduced_minor - t.paid_minor AS due_minor, t.finalized_at, t.parked_reason",
+    "t.period_start_at, t.period_end_at, t.total_minor, t.reduced_minor, t.paid_minor, "
+    "CASE WHEN t.status = 'void' THEN 0 ELSE t.total_minor - t.reduced_minor - t.paid_minor END "
+    "AS due_minor, t.finalized_at, t.parked_reason",
     source="tenant.invoices t" + OF_ORGANIZATION,
     latest="t.id DESC",
     search=("t.number", "o.name", "o.slug", "t.stripe_invoice_id"),

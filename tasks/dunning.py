@@ -33,9 +33,9 @@ def end_grace(context: Context, claimed: ClaimedJob) -> None:
         case = _case(unit, claimed)
         if case.state != "open":
             return
-        dunning_cases.write_step(
-            unit, case, "suspended", "suspended", "the grace period is over: access is suspended"
-        )
+        detail = "the grace period is over: access is suspended"
+        step = dunning_cases.Step(key="suspended", kind="suspended", detail=detail)
+        dunning_cases.write_step(unit, case, step)
         notifications.write(unit, "access.changed", f"{case.id}:suspended", {"access": "suspended"})
 
 

@@ -5,7 +5,7 @@ Everything is read from the notification and its invoice; whatever people typed 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -49,6 +49,10 @@ class _Occasion:
     def money(self, name: str) -> str:
         return format_money(Money(int(self.content[name]), str(self.content["currency"])))
 
+    def moment(self, name: str) -> str:
+        at = datetime.fromisoformat(self.content[name]).astimezone(UTC)
+        return f"{self.day(name)} at {at:%H:%M} UTC"
+
     def day(self, name: str) -> str:
         return date_text(datetime.fromisoformat(self.content[name])).replace(_NO_BREAK, " ")
 
@@ -87,7 +91,7 @@ def _paid(about: _Occasion) -> Said:
 def _failed(about: _Occasion) -> Said:
     return Said(
         sentences=[
-            "We could not collect your payment.",
+            *_refusal(about),
             f"Your access stays as it is until {about.day('grace_until')}.",
             "You can pay at once, also with another card:",
         ],
@@ -97,14 +101,23 @@ def _failed(about: _Occasion) -> Said:
 
 
 def _planned(about: _Occasion) -> Said:
+    retry = about.content.get("retry_at")
+    when = f"on {about.moment('retry_at')}" if retry else f"({about.content['detail']})"
     return Said(
         sentences=[
-            f"We will try your card again: {about.content['detail']} (UTC).",
+            *_refusal(about),
+            f"We will try your card again {when}. Your access stays as it is until "
+            f"{about.day('grace_until')}.",
             "If you want to pay before that, or with another card:",
         ],
         facts=_figures(about),
         link=_page(about),
     )
+
+
+def _refusal(about: _Occasion) -> list[str]:
+    said = str(about.content.get("bank_said") or "").strip().rstrip(".")
+    return [f"We could not collect your payment{f': {said}' if said else ''}."]
 
 
 def _card_requested(about: _Occasion) -> Said:
@@ -138,8 +151,11 @@ def _suspended(about: _Occasion) -> Said:
 
 
 def _recovered(about: _Occasion) -> Said:
+    came = format_money(Money(about.invoice.paid_minor, about.invoice.currency)) if about.invoice else ""
+    what = f"your payment of {came}" if came else "your payment"
     return Said(
-        sentences=["Your payment has arrived. Thank you; you have full access."], facts=_figures(about)
+        sentences=[f"Thank you: we have received {what}. This invoice holds up your access no longer."],
+        facts=_figures(about),
     )
 
 

@@ -10,13 +10,13 @@ _SUBJECTS = {
     "invoice.finalized": "Your invoice {number}",
     "invoice.paid": "Payment received for invoice {number}",
     "invoice.parked": "An invoice needs a person's review",
-    "dunning.payment_failed": "We could not collect your payment",
-    "dunning.retry_planned": "We will try your card again",
-    "dunning.card_requested": "Please add a new card",
-    "dunning.retries_exhausted": "We could not collect your payment after several attempts",
-    "dunning.suspended": "Your access is suspended until payment",
-    "dunning.recovered": "Thank you: your payment has arrived",
-    "dunning.stopped": "We have stopped collecting this invoice",
+    "dunning.payment_failed": "We could not collect your payment for invoice {number}",
+    "dunning.retry_planned": "We could not collect your payment for invoice {number}",
+    "dunning.card_requested": "Please pay invoice {number} with another card",
+    "dunning.retries_exhausted": "We could not collect invoice {number} after several attempts",
+    "dunning.suspended": "Your access is suspended until invoice {number} is paid",
+    "dunning.recovered": "Thank you: your payment for invoice {number} has arrived",
+    "dunning.stopped": "We have stopped collecting invoice {number}",
     "subscription.paused": "Your subscription is paused",
     "trial.ending": "Your trial ends soon",
     "access.changed": "Your access has changed",
@@ -27,8 +27,10 @@ _SUBJECTS = {
     "dispute.opened": "A payment is disputed",
     "dispute.closed": "A dispute has ended",
 }
-# Only staff need to know of these.
-_INTERNAL = frozenset({"invoice.parked", "refund.failed", "dispute.opened", "dispute.closed"})
+# Only staff or products need to know of these.
+_INTERNAL = frozenset(
+    {"access.changed", "invoice.parked", "refund.failed", "dispute.opened", "dispute.closed"}
+)
 MAILED = frozenset(_SUBJECTS) - _INTERNAL
 
 

@@ -197,10 +197,13 @@ def record_paid(unit: TenantUnit, invoice: Invoice, paid: list[PaymentFacts], pa
     invoice.status = move(INVOICE_MOVES, InvoiceStatus(invoice.status), InvoiceStatus.paid).value
     invoice.paid_minor = invoice.total_minor - invoice.reduced_minor
     invoice.paid_at = invoice.closed_at = paid_at
-    told = invoice_rows.invoice_content(invoice)
-    notifications.write(unit, "invoice.paid", str(invoice.id), told, by_mail=invoice.paid_minor > 0)
     case = billing_queries.dunning_case(unit.session, invoice)
-    if case is None or case.state != "open":
+    is_pursued = case is not None and case.state == "open"
+    told = invoice_rows.invoice_content(invoice)
+    # Who was pursued is thanked once, by the mail that ends it.
+    thanked = invoice.paid_minor > 0 and not is_pursued
+    notifications.write(unit, "invoice.paid", str(invoice.id), told, by_mail=thanked)
+    if case is None or not is_pursued:
         return
     if credited:
         dunning_cases.close(unit, case, "stopped", "credit notes took off all that was due")

@@ -11,7 +11,8 @@ Reference = Annotated[str, Meta(min_length=1, max_length=255)]
 CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Instant = Annotated[datetime, Meta(tz=True)]
 StripeId = Annotated[str, Meta(pattern="^[A-Za-z0-9_]{3,255}$")]
-DecimalText = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+# Longer than any number that is meant; Python reads no more than 4,300 digits.
+DecimalText = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$", max_length=60)]
 Exemption = Literal["none", "exempt", "reverse"]
 
 
@@ -180,12 +181,14 @@ class CreditedLine(Body):
 class NewCreditNote(Body):
     """`lines`, or `amount_minor` of the whole (tax included), or neither: all that is left.
 
+    No lines at all (`[]`) are refused: who has found none to credit does not mean everything.
+
     A paid invoice's note says where the money goes: `refund` (the card; what credit paid goes back to the
     credit), `credit` (the balance) or `out_of_band`. An open invoice's lowers what is due.
     """
 
     reason: Annotated[str, Meta(min_length=1, max_length=300)]
-    lines: Annotated[list[CreditedLine], Meta(max_length=250)] = []
+    lines: Annotated[list[CreditedLine], Meta(min_length=1, max_length=250)] | None = None
     amount_minor: Annotated[int, Meta(ge=1, le=100_000_000_000)] | None = None
     settlement: Literal["refund", "credit", "out_of_band", "reduces_due"] | None = None
 

@@ -31,7 +31,7 @@ def issue(call: Call) -> Answer:
 
 def _terms(body: bodies.NewCreditNote) -> credit_notes.NoteTerms:
     lines = {}
-    for place, each in enumerate(body.lines):
+    for place, each in enumerate(body.lines or ()):
         if each.line in lines:
             raise InvalidFields([FieldError(f"lines[{place}].line", "is named twice")])
         if each.amount_minor is not None and each.quantity is not None:

@@ -11,7 +11,8 @@ from web.shapes import Invoice, InvoiceLine, Payment
 class CreditNote(Struct, kw_only=True):
     """state: pending (Stripe has not answered yet), issued, or void.
 
-    amount = subtotal - discount + tax; the four ways of settlement add up to it.
+    amount = subtotal - discount + tax; where prices contain the tax, subtotal - discount, and `tax_minor` is
+    what that contains. The four ways of settlement add up to it.
     """
 
     id: UUID

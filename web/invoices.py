@@ -90,7 +90,7 @@ def fields(row: Invoice) -> dict[str, Any]:
         "total_minor": row.total_minor,
         "paid_minor": row.paid_minor,
         "reduced_minor": row.reduced_minor,
-        "due_minor": row.due_minor,
+        "due_minor": 0 if row.status == "void" else row.due_minor,
         "tax_name": row.tax_name,
         "tax_percentage": None if row.tax_percentage is None else shapes.plain(row.tax_percentage),
         "tax_inclusive": row.tax_inclusive,

@@ -258,7 +258,12 @@ class Subscriptions(Struct):
 
 
 class Invoice(Struct, kw_only=True):
-    """due = total - reduced - paid; `reduced_minor` is what credit notes took off before payment."""
+    """total = subtotal - discount + tax - credit; due = total - reduced - paid,
+    and nothing once it is void.
+
+    `reduced_minor` is what credit notes took off before payment. Where prices contain the tax
+    (`tax_inclusive`) the invoice's `tax_minor` is 0: the lines' say how much they contain.
+    """
 
     id: UUID
     organization: UUID

@@ -77,6 +77,11 @@ BODIES: dict[str, tuple[dict[str, Any], str]] = {
         "lines[0]",
     ),
     "a line that is no id": ({"reason": "r", "lines": [{"line": "first"}]}, "lines[0].line"),
+    "lines, but none": ({"reason": "r", "settlement": "credit", "lines": []}, "lines"),
+    "a quantity beyond reading": (
+        {"reason": "r", "lines": [{"line": _LINE_ID, "quantity": "9" * 5_000}]},
+        "lines[0].quantity",
+    ),
     "a settlement that is none": ({"reason": "r", "settlement": "cash"}, "settlement"),
     "a field that is not known": ({"reason": "r", "refund": True}, "refund"),
 }

@@ -176,7 +176,7 @@ def test_every_kind_of_mail_can_be_written(
 def test_without_a_server_mails_are_kept(context: Context, acme: Quarter) -> None:
     silent = replace(context, settings=replace(context.settings, smtp=None))
     with silent.tenant(acme.organization_id) as unit:
-        notifications.write(unit, "access.changed", "k", {"access": "full"})
+        notifications.write(unit, "subscription.paused", "k", {})
 
     assert mail_row(silent, acme).state == "kept"
     with silent.database.system() as session:

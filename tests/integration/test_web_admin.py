@@ -228,6 +228,17 @@ def test_an_invoice_shows_its_lines_and_payments(world: WebWorld, ada: FlaskClie
     assert "$50.60" in words
 
 
+def test_an_invoice_is_shown_as_its_document(world: WebWorld, ada: FlaskClient) -> None:
+    path = f"/admin/billing/invoice/{world.acme.invoice_ids[0]}/"
+    assert f'href="{path}pdf/"' in ada.get(path).text
+
+    document = ada.get(f"{path}pdf/")
+
+    assert (document.status_code, document.mimetype, document.data[:5]) == (200, "application/pdf", b"%PDF-")
+    assert ada.get(f"/admin/billing/creditnote/{world.acme.invoice_ids[0]}/pdf/").status_code == 404
+    assert world.client.get(f"{path}pdf/").status_code == 302
+
+
 def test_usage_can_be_narrowed_to_what_is_unbilled(ada: FlaskClient) -> None:
     words = _words(ada.get("/admin/subscriptions/usagerecord/?state=quarantined").text)
     assert "no subscription" in words

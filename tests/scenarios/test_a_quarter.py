@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.scenarios.world import World
+from tests.scenarios.world import Customer, World
 
 Golden = Callable[[str, str], None]
 
@@ -59,6 +59,15 @@ def test_a_bundle_in_rand_with_a_trial_and_vat(world: World, golden: Golden) -> 
     world.holds(kay)
 
 
+def mails(customer: Customer) -> list[tuple[str, str]]:
+    """(day, kind) of every mail, in sequence."""
+    found: list[tuple[str, str]] = customer.rows(
+        "SELECT to_char(created_at, 'YYYY-MM-DD'), kind FROM tenant.notifications "
+        "WHERE channel = 'mail' ORDER BY created_at, id"
+    )
+    return found
+
+
 def test_a_card_fails_is_retried_three_times_and_a_new_card_recovers(world: World) -> None:
     finn = world.on("2026-04-01", "finn")
     finn.card()
@@ -89,6 +98,15 @@ def test_a_card_fails_is_retried_three_times_and_a_new_card_recovers(world: Worl
         "2026-05-10 00:00 recovered",
     ]
     assert finn.charges == [("succeeded", 35_00), *[("failed", 35_00)] * 4, ("succeeded", 35_00)]
+    assert [(day, kind) for day, kind in mails(finn) if day > "2026-04-30"] == [  # one for each happening
+        ("2026-05-01", "invoice.finalized"),
+        ("2026-05-01", "dunning.retry_planned"),
+        ("2026-05-02", "dunning.retry_planned"),
+        ("2026-05-04", "dunning.retry_planned"),
+        ("2026-05-06", "dunning.retries_exhausted"),
+        ("2026-05-08", "dunning.suspended"),
+        ("2026-05-10", "dunning.recovered"),
+    ]
     world.holds(finn)
 
 

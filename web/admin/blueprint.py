@@ -1,6 +1,6 @@
 """The admin's pages: sign in, what needs attention, lists, rows, and what staff do to one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -14,11 +14,12 @@ from billing.errors import BillingError, InvalidTerms, NotFound
 from models import admin_lists, overview, reading
 from models.ops import AuditEntry, Job
 from models.overview import Gauge
-from models.reading import DATABASE_AWAY
+from models.reading import DATABASE_AWAY, OwnedKind
 from models.work import redrive_job
 from tasks import mails, releasing, users
 from tasks.accounts import broken_batches, kept_accounts, product_totals
 from tasks.context import Context
+from tasks.documents import credit_note_pdf, invoice_pdf
 from web.admin import sessions, showing
 from web.admin.listing import ListPage
 from web.admin.pages import BY_PATH, MENU
@@ -29,6 +30,10 @@ _OPEN_PAGES = ("admin.sign_in",)
 _RELATED_ROWS = 20
 # To name the batches of a day its events are counted once more.
 _MOST_BROKEN_DAYS = 3
+_DOCUMENTS: Mapping[str, tuple[OwnedKind, Callable[[Context, UUID, UUID], bytes]]] = {
+    "invoice": ("invoice", invoice_pdf),
+    "creditnote": ("credit_note", credit_note_pdf),
+}
 
 
 def admin_blueprint(context: Context, limiter: RateLimiter) -> Blueprint:
@@ -48,6 +53,7 @@ def admin_blueprint(context: Context, limiter: RateLimiter) -> Blueprint:
         ("/billing/invoice/<uuid:key>/release/", views.release_invoice, ["POST"]),
         ("/organizations/organization/<uuid:key>/release/", views.release_organization, ["POST"]),
         ("/ops/mail/<uuid:key>/letter/", views.letter, ["GET"]),
+        ("/billing/<any(invoice, creditnote):name>/<uuid:key>/pdf/", views.document, ["GET"]),
     ):
         admin.add_url_rule(rule, view_func=view, methods=methods, strict_slashes=False)
     admin.register_error_handler(HTTPException, _refused)
@@ -194,6 +200,16 @@ class _Views:
         written = mails.letter(self._context, row.organization_id, row)
         policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
         return make_response(written.html, {"Content-Security-Policy": policy})
+
+    def document(self, name: str, key: UUID) -> Response:
+        """An invoice or a credit note as its customer has it."""
+        kind, written = _DOCUMENTS[name]
+        with self._context.auditor.system() as session:
+            organization_id = reading.owner_of(session, kind, key)
+        if organization_id is None:
+            abort(404, "There is no such document.")
+        pdf = written(self._context, organization_id, key)
+        return make_response(pdf, {"Content-Type": "application/pdf", "Content-Disposition": "inline"})
 
     def _audit(self, actor: str, action: str, object_type: str, object_id: UUID) -> None:
         with self._context.system() as unit:

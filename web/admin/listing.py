@@ -7,13 +7,25 @@ from typing import Literal
 from models.admin_lists import ListQuery
 
 Kind = Literal[
-    "text", "word", "code", "time", "money", "number", "badge", "yes", "json", "prices", "product", "contents"
+    "text",
+    "word",
+    "code",
+    "long",
+    "time",
+    "money",
+    "number",
+    "badge",
+    "yes",
+    "json",
+    "prices",
+    "product",
+    "contents",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: the row's field, its heading, and how its value is shown.
+    """One column: the row's field, its heading, and how its value is shown (`long`: cut in lists).
 
     `page` and `key` make the value a link to another row: of which page, and by which field.
     """

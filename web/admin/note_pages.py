@@ -16,7 +16,7 @@ PAGES: tuple[ListPage, ...] = (
             of_invoice(),
             Column("state", "State", "badge"),
             Column("amount_minor", "Amount", "money"),
-            Column("reduces_due_minor", "Off what is due", "money"),
+            Column("reduces_due_minor", "Off due", "money"),
             Column("refund_minor", "Refunded", "money"),
             Column("credit_minor", "As credit", "money"),
             Column("out_of_band_minor", "Out of band", "money"),

@@ -38,6 +38,16 @@ def enter(session: Session, organization_id: UUID) -> tuple[Organization, TestCl
     return None if row is None else (row[0], row[1])
 
 
+def hold_still(session: Session, organization_id: UUID) -> None:
+    """Wait for other transactions that hold this organization's row, and hold it until this one ends.
+
+    Rows that refer to it can be written meanwhile.
+    """
+    session.execute(
+        select(Organization.id).where(Organization.id == organization_id).with_for_update(key_share=True)
+    )
+
+
 def is_named(session: Session, organization_id: UUID, reference: str) -> bool:
     """Whether `reference` is the id, slug or external id of this organization.
 

@@ -12,7 +12,7 @@ from billing.periods import Interval, nth_boundary
 from gateway import requests, translate
 from gateway.errors import Refused, Throttled, Unreachable
 from gateway.translate import SubscriptionFacts
-from models import billing_queries, change_queries, sale_queries
+from models import billing_queries, change_queries, organization_queries, sale_queries
 from models.sale_queries import Offer
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.work import ClaimedJob
@@ -72,13 +72,14 @@ def create(context: Context, organization_id: UUID, terms: SubscriptionTerms) ->
     """
     terms.check()
     with context.tenant(organization_id) as unit:
-        offer = _offer(unit, terms)
+        _offer(unit, terms)
         coupon = coupons.check(unit, terms.coupon, terms.currency) if terms.coupon else None
     ensure_customer(context, organization_id)
     if terms.payment_method is not None:
         payment_methods.attach(context, organization_id, terms.payment_method)
     with context.tenant(organization_id) as unit:
-        subscription = _stored(unit, terms, offer)
+        organization_queries.hold_still(unit.session, organization_id)  # a double click buys once
+        subscription = _stored(unit, terms, _offer(unit, terms))
         if coupon is not None:
             coupons.redeem(unit, coupon, subscription)
         job_id = unit.enqueue("subscriptions.start", str(subscription.id), subject_id=subscription.id)

@@ -20,9 +20,7 @@ def test_a_product_that_is_bought_many_times_at_once_is_bought_once(world: World
         api = Api(world.stack.urls["web"], key)
         try:
             # Each click has a key of its own: nothing tells the door that they are one intention.
-            return api.send(
-                "POST", "/api/billing/subscriptions/", json.dumps(terms).encode(), str(uuid4())
-            ).status
+            return api.send("POST", path, body, str(uuid4())).status
         finally:
             api.close()
 

@@ -50,7 +50,8 @@ def record_failure(unit: TenantUnit, invoice: Invoice, payment: Payment, decline
 def _following(unit: TenantUnit, case: DunningCase, payment: Payment, decline: Decline) -> Step:
     """Plan what follows a failure."""
     policy = unit.settings.dunning_policy
-    failed_at, told = payment.attempted_at, {"bank_said": payment.decline_message}
+    failed_at = payment.attempted_at
+    told: dict[str, Any] = {"bank_said": payment.decline_message}
     case.next_attempt_at = None
     match next_step(policy, case.first_failed_at, case.retries_done, decline, failed_at=failed_at):
         case RetryAt(at):
@@ -65,6 +66,7 @@ def _following(unit: TenantUnit, case: DunningCase, payment: Payment, decline: D
             )
         case AskForCard(reason):
             detail = f"a new card is needed: {reason}"
+            told = {**told, "is_unconfirmed": reason == "authentication_required"}
             return Step(key=f"card:{payment.attempt}", kind="card_requested", detail=detail, told=told)
         case GiveUp():
             detail = "no retry is left"

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from billing.money import Money, format_money
 from models.invoices import Invoice, Notification
+from tasks import payments
 from tasks.context import TenantUnit
 from tasks.document_text import date_text
 
@@ -45,6 +46,7 @@ class _Occasion:
 
     content: dict[str, Any]
     invoice: Invoice | None
+    has_card: bool
 
     def money(self, name: str) -> str:
         return format_money(Money(int(self.content[name]), str(self.content["currency"])))
@@ -62,7 +64,7 @@ def letter(unit: TenantUnit, row: Notification) -> Letter:
     invoice = None
     if named := row.content.get("invoice_id"):
         invoice = unit.session.get(Invoice, (unit.organization.id, UUID(named)))
-    said = _SAID.get(row.kind, _plain)(_Occasion(row.content, invoice))
+    said = _SAID.get(row.kind, _plain)(_Occasion(row.content, invoice, payments.has_card(unit)))
     hello = f"Hello {unit.organization.name},"
     address = unit.settings.seller_address.replace("\\n", "\n")
     footer = ", ".join([unit.settings.seller_name, *filter(None, map(str.strip, address.splitlines()))])
@@ -72,10 +74,14 @@ def letter(unit: TenantUnit, row: Notification) -> Letter:
 def _finalized(about: _Occasion) -> Said:
     number, due = about.content["number"], about.content["total_minor"]
     sentences = [f"Your invoice {number} is attached."]
-    if due:
+    if not due:
+        sentences.append("There is nothing to pay.")
+    elif about.invoice is not None and about.invoice.status == "paid":
+        sentences.append("It is paid. You need not do anything.")
+    elif about.has_card:
         sentences.append(f"We collect {about.money('total_minor')} from your card. You need not do anything.")
     else:
-        sentences.append("There is nothing to pay.")
+        sentences.append(f"Please pay {about.money('total_minor')}: there is no card that we could charge.")
     return Said(sentences=sentences, facts=_figures(about), link=_page(about) if due else None)
 
 
@@ -121,11 +127,14 @@ def _refusal(about: _Occasion) -> list[str]:
 
 
 def _card_requested(about: _Occasion) -> Said:
+    if about.content.get("is_unconfirmed"):
+        refusal = "Your bank wants you to confirm this payment before it lets us have it."
+        please = "Please confirm it on the invoice's page, or pay there with another card."
+    else:
+        refusal = "Your bank has refused your card, and asks us not to try it again."
+        please = "Please pay with another card."
     return Said(
-        sentences=[
-            "Your bank has refused your card, and asks us not to try it again.",
-            f"Please pay with another card. Your access stays as it is until {about.day('grace_until')}.",
-        ],
+        sentences=[refusal, f"{please} Your access stays as it is until {about.day('grace_until')}."],
         facts=_figures(about),
         link=_page(about),
     )
@@ -160,10 +169,14 @@ def _recovered(about: _Occasion) -> Said:
 
 
 def _stopped(about: _Occasion) -> Said:
-    return Said(
-        sentences=[f"We have stopped collecting this invoice: {about.content['detail']}."],
-        facts=_figures(about),
-    )
+    status = about.invoice.status if about.invoice else ""
+    if status == "void":
+        sentences = ["This invoice is void: you need not pay it."]
+    elif status == "uncollectible":
+        sentences = ["We no longer charge your card for this invoice. It is still owed, and can be paid:"]
+    else:
+        sentences = [f"We have stopped collecting this invoice: {about.content['detail']}."]
+    return Said(sentences=sentences, facts=_figures(about), link=_page(about))
 
 
 def _refunded(about: _Occasion) -> Said:
@@ -189,7 +202,7 @@ def _credited(about: _Occasion) -> Said:
     if reason := content.get("reason"):
         facts.append(("Reason", str(reason)))
     credited = about.money("amount_minor")
-    return Said(sentences=[f"Your credit note {content['number']} over {credited} is attached."], facts=facts)
+    return Said(sentences=[f"Your credit note {content['number']} for {credited} is attached."], facts=facts)
 
 
 def _trial(about: _Occasion) -> Said:
@@ -255,7 +268,12 @@ def _page(about: _Occasion) -> tuple[str, str] | None:
     """Where the invoice can be seen and paid, while there is something to pay."""
     invoice = about.invoice
     url = (invoice.hosted_invoice_url if invoice is not None else None) or ""
-    if invoice is None or not invoice.due_minor or not url.startswith(("https://", "http://")):
+    if (
+        invoice is None
+        or invoice.status == "void"
+        or not invoice.due_minor
+        or not url.startswith(("https://", "http://"))
+    ):
         return None
     return "View and pay the invoice", url
 

@@ -12,7 +12,7 @@ _SUBJECTS = {
     "invoice.parked": "An invoice needs a person's review",
     "dunning.payment_failed": "We could not collect your payment for invoice {number}",
     "dunning.retry_planned": "We could not collect your payment for invoice {number}",
-    "dunning.card_requested": "Please pay invoice {number} with another card",
+    "dunning.card_requested": "Your payment for invoice {number} needs you",
     "dunning.retries_exhausted": "We could not collect invoice {number} after several attempts",
     "dunning.suspended": "Your access is suspended until invoice {number} is paid",
     "dunning.recovered": "Thank you: your payment for invoice {number} has arrived",

@@ -55,7 +55,7 @@ def summary(doc: Doc) -> tuple[str, str, str]:
 
 
 def _title(doc: Doc) -> str:
-    if doc["object"] == "invoice":
+    if doc["object"] in ("invoice", "credit_note"):
         return doc["number"] or "draft"
     if doc["object"] == "event":
         return str(doc["type"])
@@ -67,12 +67,22 @@ def _about_invoice(doc: Doc) -> str:
     return f"{money(doc['total'], doc['currency'])} · {(doc['billing_reason'] or '').replace('_', ' ')}"
 
 
+def _about_coupon(doc: Doc) -> str:
+    if doc["percent_off"] is not None:
+        return f"{doc['percent_off']:g} % off"
+    return f"{money(doc['amount_off'], doc['currency'])} off"
+
+
 _REMARKS: dict[str, Callable[[Doc], str]] = {
     "customer": lambda doc: doc["email"] or "",
     "invoice": _about_invoice,
     "subscription": lambda doc: f"{doc['currency'].upper()} · since {moment(doc['start_date'])}",
     "event": lambda doc: doc["_parent"],
     "test_helpers.test_clock": lambda doc: f"at {moment(doc['frozen_time'])}",
+    "coupon": _about_coupon,
+    "credit_note": lambda doc: f"{money(doc['total'], doc['currency'])} · {doc['memo'] or ''}",
+    "refund": lambda doc: money(doc["amount"], doc["currency"]),
+    "dispute": lambda doc: f"{money(doc['amount'], doc['currency'])} · {doc['reason']}",
     "payment_intent": lambda doc: money(doc["amount"], doc["currency"]),
     "price": lambda doc: money(doc["unit_amount"], doc["currency"]),
 }

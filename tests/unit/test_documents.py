@@ -50,14 +50,18 @@ def test_the_file_carries_the_invoice_number_and_its_own_date() -> None:
     assert re.search(rb"/CreationDate *\(D:20260401111500", pdf)
 
 
+def test_usage_is_shown_in_detail_on_a_page_of_its_own() -> None:
+    assert pages(render(samples.many_lines(1).document("open"), SETTINGS)) == 1
+    assert pages(render(samples.one_plan().document("open"), SETTINGS)) == 2
+
+
 def test_two_hundred_lines_run_over_pages() -> None:
-    assert pages(render(samples.one_plan().document("open"), SETTINGS)) == 1
     assert pages(render(samples.many_lines(200).document("open"), SETTINGS)) == 10
 
 
 @pytest.mark.parametrize("status", ["draft", "open", "paid", "void", "uncollectible"])
 def test_every_status_has_a_document(status: str) -> None:
-    assert pages(render(samples.zar_bundle().document(status), SETTINGS)) == 1
+    assert pages(render(samples.zar_bundle().document(status), SETTINGS)) == 2
 
 
 HOSTILE = [

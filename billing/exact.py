@@ -11,6 +11,7 @@ from billing.errors import InvalidTerms
 _NUMBER = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40}|/[0-9]{1,40})?")
 _DECIMAL_BASE = 10
 _MOST_DIGITS = 40
+_NOT_A_NUMBER = "must be a decimal number, written as text or as an integer"
 
 
 def exact_text(number: Fraction | int) -> str:
@@ -31,17 +32,23 @@ def exact_number(value: object, *, field: str | None = None) -> Fraction:
     """
     if isinstance(value, bool):
         raise InvalidTerms("a number cannot be true or false", field=field)
+    if isinstance(value, str):
+        return _read(value, field)
     if isinstance(value, int | Fraction):
         return Fraction(value)
     if isinstance(value, Decimal):
-        value = format(value, "f")
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return _read(format(value, "f"), field)
+    raise InvalidTerms(_NOT_A_NUMBER, field=field)
+
+
+def _read(text: str, field: str | None) -> Fraction:
+    if _NUMBER.fullmatch(text):
         try:
             # Most are whole, and an int is read several times as fast.
-            return Fraction(int(value)) if value.isdigit() else Fraction(value)
+            return Fraction(int(text)) if text.isdigit() else Fraction(text)
         except ZeroDivisionError:
             pass
-    raise InvalidTerms("must be a decimal number, written as text or as an integer", field=field)
+    raise InvalidTerms(_NOT_A_NUMBER, field=field)
 
 
 def _decimal_places(denominator: int) -> int | None:

@@ -168,19 +168,30 @@ class ChargeTerms:
 
 
 def _check_numbers(terms: ChargeTerms) -> None:
-    numbers: dict[str, object] = {
-        name: getattr(terms, name) for name in ("unit_price", "included", "fixed", "package_size", "share")
-    }
-    numbers |= {"minimum_minor": terms.minimum_minor, "maximum_minor": terms.maximum_minor}
+    for name in (
+        "unit_price",
+        "included",
+        "fixed",
+        "package_size",
+        "share",
+        "minimum_minor",
+        "maximum_minor",
+    ):
+        _check_number(getattr(terms, name), name)
     for index, tier in enumerate(terms.tiers):
-        numbers |= {f"tiers.{index}.{name}": getattr(tier, name) for name in ("up_to", "unit_price", "flat")}
-    for field, number in numbers.items():
-        if number is None:
-            continue
-        if not isinstance(number, int | Fraction):
-            raise InvalidTerms("must be an exact number, not a float", field=field)
-        if number < 0:
-            raise InvalidTerms("must not be negative", field=field)
+        for name in ("up_to", "unit_price", "flat"):
+            _check_number(getattr(tier, name), name, index)
+
+
+def _check_number(number: object, name: str, tier: int | None = None) -> None:
+    if number is None:
+        return
+    field = name if tier is None else f"tiers.{tier}.{name}"
+    if not isinstance(number, int | Fraction):
+        raise InvalidTerms("must be an exact number, not a float", field=field)
+    # A Fraction compares several times as slowly as its numerator.
+    if number.numerator < 0:
+        raise InvalidTerms("must not be negative", field=field)
 
 
 def _check_parts(terms: ChargeTerms) -> None:

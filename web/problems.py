@@ -85,7 +85,7 @@ class Kind:
 
 INVALID = Kind(422, "The request is not valid")
 AWAY = Kind(503, "Not available at the moment", retry_after_s=5)
-BUSY = Kind(503, "Another change is under way", retry_after_s=1)
+BUSY = Kind(503, "Something before it is under way", retry_after_s=1)
 FAILED = Kind(500, "Something went wrong here")
 
 # The most specific class first: the first that fits tells the refusal.
@@ -178,7 +178,10 @@ def _named(error: FieldError) -> dict[str, object]:
 
 def _refused(error: BillingError) -> Response:
     kind, content = told(error)
-    if kind.status >= 500:
+    if kind is BUSY:
+        # The caller waits a second and asks again: nobody's failure, though many of them would be news.
+        log.info("asked to come again: %s", error)
+    elif kind.status >= 500:
         log.error("refused by what we depend on", exc_info=error)
     return problem(kind, content)
 

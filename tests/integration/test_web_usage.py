@@ -108,7 +108,8 @@ def test_unknown_events_and_other_products_are_alike(world: WebWorld) -> None:
         assert _correct(world, who, void=True).status_code == 403
 
 
-def test_an_event_on_its_way_is_asked_for_again(world: WebWorld) -> None:
+def test_an_event_on_its_way_is_asked_for_again(world: WebWorld, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     event = {
         "event_id": "on-its-way",
         "organization": "acme",
@@ -119,6 +120,9 @@ def test_an_event_on_its_way_is_asked_for_again(world: WebWorld) -> None:
     world.call("POST", "/api/billing/usage/track/", "product", json=event)
     answer = _correct(world, key="early", event_id="on-its-way", void=True)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.get_json()["detail"] == "the event is accepted, and its batch is not opened yet"
+    # A matter of a second is nobody's failure: it wakes nobody up.
+    assert [record for record in caplog.records if record.levelname == "ERROR" or record.exc_info] == []
     world.sql("DELETE FROM ops.usage_inbox WHERE state = 'queued'")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -91,15 +92,15 @@ def slow_terms(monthly: dict[str, Any], aggregation: str, contract: Contract) ->
     step = _STEPS.get(monthly["currency"], 1)
     return {
         **monthly,
-        "unit_price": _number(monthly["unit_price"]) * unit,
-        "share": None if monthly["share"] is None else _number(monthly["share"]) * prices,
-        "included": _number(monthly["included"]) * bounds,
-        "fixed": _number(monthly["fixed"]) * once,
+        "unit_price": _times(monthly["unit_price"], unit),
+        "share": None if monthly["share"] is None else _times(monthly["share"], prices),
+        "included": _times(monthly["included"], bounds),
+        "fixed": _times(monthly["fixed"], once),
         "tiers": [
             {
-                "up_to": None if tier["up_to"] is None else _number(tier["up_to"]) * bounds,
-                "unit_price": _number(tier["unit_price"]) * prices,
-                "flat": _number(tier["flat"]) * once,
+                "up_to": None if tier["up_to"] is None else _times(tier["up_to"], bounds),
+                "unit_price": _times(tier["unit_price"], prices),
+                "flat": _times(tier["flat"], once),
             }
             for tier in monthly["tiers"]
         ],
@@ -244,8 +245,19 @@ def _percentage(used: Fraction, terms: dict[str, Any]) -> Fraction:
     return sum((length * _number(terms["share"]) for length, _ in _slices(used, terms)), Fraction(0))
 
 
-def _number(text: str | Fraction) -> Fraction:
+@cache
+def _read(text: str) -> Fraction:
     return Fraction(text)
+
+
+def _number(text: str | Fraction) -> Fraction:
+    return _read(text) if isinstance(text, str) else text
+
+
+def _times(text: str, factor: Fraction) -> Fraction:
+    number = _number(text)
+    # Most terms are those of a month, and most of their numbers are zero.
+    return number * factor if number and factor != 1 else number
 
 
 def _nearest(exact: Fraction, step: int) -> int:

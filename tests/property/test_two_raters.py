@@ -7,6 +7,10 @@ DUNLIN_HISTORIES sets how many there are, DUNLIN_HISTORIES_SEED where they begin
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
@@ -48,22 +52,38 @@ def lines(history: History) -> list[Line]:
     ]
 
 
-@pytest.mark.parametrize("chunk", range(_CHUNKS))
-def test_two_raters_agree_on_random_histories(chunk: int) -> None:
-    seeds = range(FIRST_SEED + chunk, FIRST_SEED + HISTORIES, _CHUNKS)
-    print(f"{len(seeds)} histories: seeds {seeds}")
-    charged = grouped = excluded = parts = 0
-    for seed in seeds:
+def compare(first: int) -> Counter[str]:
+    """Rate a chunk of histories twice. Returns: what there was in them. AssertionError names the seed."""
+    seen: Counter[str] = Counter()
+    for seed in range(first, FIRST_SEED + HISTORIES, _CHUNKS):
         history = random_history(seed)
         fast = lines(history)
         assert fast == slow_lines(*history), f"seed {seed}: {history}"
-        charged += any(line.minor for line in fast)
-        grouped += len(fast) > 1
-        excluded += any(line.excluded for line in fast)
-        parts += history.contract.held_from > history.contract.start
+        seen["histories"] += 1
+        seen["charged"] += any(line.minor for line in fast)
+        seen["grouped"] += len(fast) > 1
+        seen["excluded"] += any(line.excluded for line in fast)
+        seen["parts"] += history.contract.held_from > history.contract.start
+    return seen
+
+
+@pytest.fixture(scope="module")
+def chunks() -> Iterator[list[Future[Counter[str]]]]:
+    """All histories under comparison, on every core."""
+    # Started anew, not forked: other tests' threads may be alive in this process.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield [pool.submit(compare, FIRST_SEED + chunk) for chunk in range(_CHUNKS)]
+
+
+@pytest.mark.parametrize("chunk", range(_CHUNKS))
+def test_two_raters_agree_on_random_histories(chunk: int, chunks: list[Future[Counter[str]]]) -> None:
+    seeds = range(FIRST_SEED + chunk, FIRST_SEED + HISTORIES, _CHUNKS)
+    print(f"{len(seeds)} histories: seeds {seeds}")
+    seen = chunks[chunk].result()
+    assert seen["histories"] == len(seeds)
     # The histories must be worth comparing.
-    assert charged > len(seeds) * 2 // 3
-    assert min(grouped, excluded, parts) > len(seeds) // 5
+    assert seen["charged"] > len(seeds) * 2 // 3
+    assert min(seen["grouped"], seen["excluded"], seen["parts"]) > len(seeds) // 5
 
 
 def test_the_histories_reach_everything() -> None:

@@ -206,6 +206,14 @@ def is_rehearsal(session: Session) -> bool:
     return bool(session.info.get("rehearsal"))
 
 
+def hold_names(session: Session, of: str) -> None:
+    """Let nobody else name a thing of this kind until this transaction ends.
+
+    So two requests for one name are answered one after the other: the second finds it taken.
+    """
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:of, 0))"), {"of": f"names:{of}"})
+
+
 def enter(session: Session, organization_id: UUID) -> None:
     """Make this transaction see the rows of one organization, and no other's."""
     session.execute(

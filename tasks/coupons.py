@@ -17,6 +17,7 @@ from billing.invoicing import InvoiceDraft, discount_codes
 from billing.money import Money
 from models import billing_queries, sale_queries, sale_terms
 from models.catalog import Coupon, Product, SubscriptionBundle
+from models.database import hold_names
 from models.invoices import CouponRedemption, Invoice
 from models.sale_terms import CouponListing
 from models.subscriptions import ProductSubscription
@@ -86,6 +87,7 @@ def add(context: Context, terms: CouponTerms) -> CouponListing:
     """
     terms.check()
     with context.system() as unit:
+        hold_names(unit.session, "coupons")
         if sale_terms.coupon_by_code(unit.session, terms.code) is not None:
             raise Conflict("is taken", field="code")
         coupon = Coupon(

@@ -11,6 +11,7 @@ from billing.keys import stripe_key
 from gateway import requests
 from models import organization_queries as queries
 from models.base import new_id
+from models.database import hold_names
 from models.organizations import Organization, TestClock
 from models.work import ClaimedJob
 from tasks import tax
@@ -85,6 +86,7 @@ def create(context: Context, terms: OrganizationTerms) -> Organization:
     """
     terms.check(context.settings.supported_currencies)
     with context.system() as unit:
+        hold_names(unit.session, "organizations")
         _refuse_taken(unit, terms)
         organization = Organization(
             slug=terms.slug,

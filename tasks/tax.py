@@ -19,6 +19,7 @@ from billing.keys import stripe_key
 from gateway import requests
 from gateway.translate import InvoiceFacts
 from models import sale_terms
+from models.database import hold_names
 from models.invoices import Invoice
 from models.organizations import TaxRate
 from models.work import ClaimedJob
@@ -61,6 +62,7 @@ def add(context: Context, terms: RateTerms) -> TaxRate:
     """
     terms.check()
     with context.system() as unit:
+        hold_names(unit.session, "tax_rates")
         if sale_terms.tax_rate(unit.session, terms.code) is not None:
             raise Conflict("is taken", field="code")
         unit.session.add(

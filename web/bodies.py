@@ -124,7 +124,7 @@ class NewSubscription(Body):
     plan: Name | None = None
     bundle: Name | None = None
     organization: Reference | None = None
-    quantity: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    quantity: Annotated[int, Meta(ge=1, le=100_000)] = 1
     trial: bool = False
     trial_days: Annotated[int, Meta(ge=0, le=730)] | None = None
     coupon: Name | None = None
@@ -140,7 +140,7 @@ class SubscriptionChange(Body):
     """
 
     plan: Name | None = None
-    quantity: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    quantity: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     product: Name | None = None
     remove: bool = False
     interval: Annotated[str, Meta(pattern="^(month|quarter|year)$")] | None = None

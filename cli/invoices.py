@@ -8,13 +8,17 @@ from uuid import UUID
 from billing.credit_notes import Wanted
 from billing.errors import InvalidTerms, NotFound
 from billing.money import Money, format_money
+from models import credit_note_queries, reading
 from models.credit_note_queries import NoteDetail
 from models.invoices import Invoice
 from models.parking import ParkedInvoice
-from models.reading import named_invoice
+from models.reading import Page, named_invoice
 from tasks.closing import PaymentResult
 from tasks.context import Context
 from tasks.credit_notes import NoteTerms, Way
+from tasks.organizations import resolve
+
+_PAGE = 200
 
 
 def find(context: Context, reference: str) -> tuple[UUID, UUID]:
@@ -26,12 +30,59 @@ def find(context: Context, reference: str) -> tuple[UUID, UUID]:
     return found
 
 
+def listed(context: Context, organization: str, status: str | None) -> Iterator[str]:
+    """Every invoice of an organization, newest first. Raises NotFound."""
+    organization_id = resolve(context, organization)
+    page: Page | None = Page(limit=_PAGE)
+    while page is not None:
+        with context.tenant(organization_id) as unit:
+            rows, following = reading.invoices(unit.session, organization_id, page, status=status)
+        yield from map(invoice_line, rows)
+        page = Page(limit=_PAGE, before=following) if following else None
+
+
+def detail_lines(context: Context, organization_id: UUID, invoice_id: UUID) -> Iterator[str]:
+    """An invoice with all that is on it; a line's id is what `credit --line` takes. Raises NotFound."""
+    with context.tenant(organization_id) as unit:
+        found = reading.invoice(unit.session, organization_id, invoice_id)
+        if found is None:
+            raise NotFound("no such invoice")
+        notes = credit_note_queries.of_invoice(unit.session, found.invoice)
+    invoice = found.invoice
+    yield invoice_line(invoice)
+    for line, product, _ in found.lines:
+        yield f"  {line.id}  {_money(line.amount_minor, line.currency):>14}  {product}: {line.description}"
+    sums = (
+        ("subtotal", invoice.subtotal_minor),
+        ("discount", -invoice.discount_minor),
+        (f"{invoice.tax_name or 'tax'} on top", invoice.tax_minor),
+        ("credit used", -invoice.credit_minor),
+        ("total", invoice.total_minor),
+        ("credit notes before payment", -invoice.reduced_minor),
+        ("paid", -invoice.paid_minor),
+    )
+    for name, minor in sums:
+        if minor or name == "total":
+            yield f"  {name:<36}  {_money(minor, invoice.currency):>14}"
+    for payment in found.payments:
+        why = f"  {payment.decline_code}" if payment.decline_code else ""
+        outcome = f"{payment.status}  {_money(payment.amount_minor, payment.currency)}{why}"
+        yield f"  payment {payment.attempt} on {payment.attempted_at:%Y-%m-%d %H:%M}  {outcome}"
+    for note in notes:
+        amount = _money(note.amount_minor, note.currency)
+        yield f"  {note.number or 'credit note'}  {note.state}  {amount}  {note.reason}"
+
+
+def _money(minor: int, currency: str) -> str:
+    return format_money(Money(minor, currency))
+
+
 def invoice_line(invoice: Invoice) -> str:
     """How an invoice stands, on one line."""
     due = format_money(Money(invoice.due_minor, invoice.currency))
     total = format_money(Money(invoice.total_minor, invoice.currency))
     owed = f", {due} of it unpaid" if invoice.status in ("open", "uncollectible") else ""
-    return f"{invoice.number}  {invoice.status}  {total}{owed}"
+    return f"{invoice.number or invoice.id}  {invoice.status}  {total}{owed}"
 
 
 def parked_lines(parked: ParkedInvoice) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`dunlin invoices`: pdf, adjust, parked, release, void, write-off, pay, credit."""
+"""`dunlin invoices`: list, show, pdf, adjust, parked, release, void, write-off, pay, credit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +16,36 @@ _ACTOR = "cli"
 
 @click.group("invoices")
 def command() -> None:
-    """Invoices: PDF files, bill what is late, release parked ones, void, write off, have paid, credit.
+    """Invoices: list, show, PDF files, bill what is late, release, void, write off, have paid, credit.
 
     An invoice is named by its number (ACME-000042) or its id.
     """
+
+
+@command.command("list")
+@click.argument("organization")
+@click.option(
+    "--status", type=click.Choice(["draft", "open", "paid", "void", "uncollectible"]), help="Only these."
+)
+def list_invoices(organization: str, status: str | None) -> None:
+    """The invoices of ORGANIZATION (id, slug or external id), newest first."""
+    from cli.context import opened  # noqa: PLC0415
+    from cli.invoices import listed  # noqa: PLC0415
+
+    with opened() as context:
+        for line in listed(context, organization, status):
+            click.echo(line)
+
+
+@command.command("show")
+@click.argument("invoice")
+def show_invoice(invoice: str) -> None:
+    """One invoice: its lines with their ids, its sums, payments and credit notes."""
+    from cli.invoices import detail_lines  # noqa: PLC0415
+
+    with _named(invoice) as (context, organization_id, invoice_id):
+        for line in detail_lines(context, organization_id, invoice_id):
+            click.echo(line)
 
 
 @command.command("pdf")

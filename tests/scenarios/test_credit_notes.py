@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from cli.demo.api import ApiRefusal, patiently
+from cli.invoices import detail_lines, listed
 from gateway import requests
 from gateway.errors import Unreachable
 from tasks import credit_notes
@@ -89,6 +90,9 @@ def test_seats_are_credited_by_quantity(world: World) -> None:
         issues(bea, first, None, **one)
     assert refunds(bea) == [("succeeded", 28_75)] * 3
     assert bea.charges == [("refunded", 86_25)]
+    shown = "\n".join(detail_lines(world.context, bea.id, UUID(first["id"])))
+    assert seats in shown and "CN-000003  issued  $28.75  a complaint" in shown
+    assert list(listed(world.context, bea.slug, "paid")) == [f"{first['number']}  paid  $86.25"]
     world.holds(bea)
 
 

@@ -115,6 +115,9 @@ def by_line(
 
 def _wanted(line: Creditable, currency: str, want: Wanted, field: str) -> CreditedLine:
     left = line.left.total
+    if line.charged.total < 0:
+        said = "this line gave money back: credit an amount of the invoice instead"
+        raise Conflict(said, field=f"{field}.line")
     if left <= 0:
         raise Conflict("nothing is left to credit of this line", field=f"{field}.line")
     if want.quantity is not None:

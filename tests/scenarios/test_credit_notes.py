@@ -190,6 +190,9 @@ def test_credits_inside_an_invoice_are_credited_with_it(world: World) -> None:
     second = ada.invoices[-1]
     assert (second["subtotal_minor"], second["total_minor"]) == (25_00, 28_75)
 
+    [back] = [line["id"] for line in second["lines"] if line["amount_minor"] < 0]
+    with pytest.raises(ApiRefusal, match="this line gave money back"):
+        issues(ada, second, lines=[{"line": back}], settlement="credit")
     half = issues(ada, second, amount_minor=14_37, settlement="credit")
     rest = issues(ada, second, settlement="credit")
 

@@ -1,6 +1,6 @@
 # Every target says what it does: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-webhooks bench-indexes bench-backtest
+.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-webhooks bench-billing bench-api bench-indexes bench-backtest
 SHELL := /bin/sh
 PACKAGES := billing models gateway tasks worker web cli sandbox migrations benchmarks tests
 RUN := .venv/bin
@@ -42,6 +42,12 @@ bench-ingest: bootstrap ## Usage from HTTP to records, in batches and singly, be
 
 bench-webhooks: bootstrap ## Signed webhooks from HTTP to applied state, beside bare inserts of the same rows
 	@$(RUN)/python -m benchmarks.webhooks
+
+bench-billing: bootstrap ## A month's end: subscriptions closed, rated and made final invoices, beside bare SQL of the same rows
+	@$(RUN)/python -m benchmarks.billing
+
+bench-api: bootstrap ## Access check, usage so far and invoice list at 100,000 organizations: times and plans
+	@$(RUN)/python -m benchmarks.api
 
 bench-indexes: bootstrap ## Plans of every day's queries at 1,000,000 subscriptions; 1 when one reads a table whole
 	@$(RUN)/python -m benchmarks.indexes

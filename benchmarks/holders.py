@@ -49,6 +49,7 @@ def _fill(connection: Connection, count: int) -> None:
         product_plan_id=f"'{plan_id}'",
         status="'active'",
         interval="'month'",
+        discount_minor="0",
         stripe_subscription_id="'sub_' || n",
         started_at=since,
         anchor_at=since,

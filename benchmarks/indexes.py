@@ -11,18 +11,20 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
+from benchmarks import plans
 from benchmarks.many_rows import NOW, PRODUCTS, Rows, fill, numbered
+from benchmarks.plans import Finding
 from cli.local.stack import LocalStack
 from models import (
     access_queries,
@@ -52,13 +54,6 @@ from models.reading import Page
 from models.usage_billing import UsageWindow
 from models.usage_rollups import UsedWindow
 
-# A table of fewer rows is read whole because that is the best plan.
-_LARGE = 5_000
-# An index scan that throws away more rows than this is a sequential scan in disguise.
-_MOST_REMOVED = 1_000
-# A block range holds some thousand rows, of which it knows only the bounds.
-_MOST_RECHECKED = 20_000
-
 Place = Literal["system", "organization", "intake", "auditor"]
 
 
@@ -69,16 +64,6 @@ class AccessPath:
     name: str
     place: Place
     ask: Callable[[Session], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """How Postgres answered one statement of a path."""
-
-    path: str
-    scans: tuple[str, ...]
-    span_ms: float
-    faults: tuple[str, ...]
 
 
 def paths(rows: Rows) -> list[AccessPath]:
@@ -156,8 +141,7 @@ def _sweep_paths() -> list[AccessPath]:
 def _api_paths(rows: Rows) -> list[AccessPath]:
     one, organization = rows.one, numbered("organization", rows.one)
     middle, page = Page(limit=50, before=organization), Page(limit=50)
-    invoice, product = numbered("invoice", one), numbered("product", one % PRODUCTS)
-    subscription = numbered("subscription", one)
+    invoice, subscription = numbered("invoice", one), numbered("subscription", one)
     used = UsedWindow(organization, subscription, [numbered("item", one)], NOW - timedelta(days=31), NOW)
     return [
         AccessPath("organizations: first page", "system", lambda s: reading.organizations(s, page)),
@@ -189,12 +173,7 @@ def _api_paths(rows: Rows) -> list[AccessPath]:
         AccessPath(
             "access: the held plan",
             "organization",
-            lambda s: access_queries.held_plan(s, organization, product, NOW),
-        ),
-        AccessPath(
-            "access: what is unpaid",
-            "organization",
-            lambda s: access_queries.unpaid_since(s, organization, subscription),
+            lambda s: access_queries.held_plan(s, organization, f"product-{one % PRODUCTS}", NOW),
         ),
         AccessPath("usage of the running period", "organization", lambda s: usage_rollups.read(s, used)),
     ]
@@ -310,10 +289,10 @@ def findings(app: Database, auditor: Database, rows: Rows) -> Iterator[Finding]:
     """What Postgres does for each path, in a transaction that is taken back."""
     for path in paths(rows):
         with _session(app, auditor, path.place, numbered("organization", rows.one)) as session:
-            with _recorded(session) as asked:
+            with plans.recorded(session) as asked:
                 path.ask(session)
             for statement, values in asked:
-                yield _explained(session, path.name, statement, values)
+                yield plans.explained(session.connection(), path.name, statement, values)
             session.rollback()
 
 
@@ -322,74 +301,6 @@ def _session(app: Database, auditor: Database, place: Place, organization_id: UU
     opened = {"system": app.system, "intake": app.intake, "auditor": auditor.system}
     with app.tenant(organization_id) if place == "organization" else opened[place]() as session:
         yield session
-
-
-@contextmanager
-def _recorded(session: Session) -> Iterator[list[tuple[str, Any]]]:
-    asked: list[tuple[str, Any]] = []
-
-    def remember(_connection: object, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
-        # A setting has no plan.
-        if not statement.startswith("SET "):
-            asked.append((statement, values))
-
-    connection = session.connection()
-    event.listen(connection, "before_cursor_execute", remember)
-    try:
-        yield asked
-    finally:
-        event.remove(connection, "before_cursor_execute", remember)
-
-
-def _explained(session: Session, path: str, statement: str, values: Any) -> Finding:
-    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
-    (plan,) = session.connection().exec_driver_sql(explain, values).scalar_one()
-    scans, faults = [], []
-    for node in _nodes(plan["Plan"]):
-        if "Relation Name" in node:
-            by = node.get("Index Name", "")
-            scans.append(f"{node['Node Type']} {node['Relation Name']}" + (f" by {by}" if by else ""))
-            faults += _faults(session, node)
-        elif "Index Name" in node:
-            scans.append(f"{node['Node Type']} {node['Index Name']}")
-    return Finding(path, tuple(dict.fromkeys(scans)), plan["Execution Time"], tuple(faults))
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node.get("Plans", ()):
-        yield from _nodes(child)
-
-
-def _faults(session: Session, node: dict[str, Any]) -> list[str]:
-    table = f"{node.get('Schema', '')}.{node['Relation Name']}".lstrip(".")
-    faults = []
-    if node["Node Type"] == "Seq Scan" and _size(session, node["Relation Name"]) > _LARGE:
-        faults.append(f"reads {table} whole")
-    if node["Node Type"] != "Seq Scan" and node.get("Rows Removed by Filter", 0) > _MOST_REMOVED:
-        faults.append(f"throws away {node['Rows Removed by Filter']:,} rows of {table}")
-    if node.get("Rows Removed by Index Recheck", 0) > _MOST_RECHECKED:
-        faults.append(f"rechecks {node['Rows Removed by Index Recheck']:,} rows of {table}")
-    return faults
-
-
-def _size(session: Session, table: str) -> int:
-    found = session.connection().exec_driver_sql(
-        "SELECT reltuples::bigint FROM pg_class WHERE relname = %(name)s AND relkind = 'r'", {"name": table}
-    )
-    return int(found.scalar_one())
-
-
-def _told(found: Sequence[Finding]) -> int:
-    for each in found:
-        print(f"{'BAD ' if each.faults else 'ok  '}{each.span_ms:8.2f} ms  {each.path}")
-        for scan in each.scans:
-            print(f"                     {scan}")
-        for fault in each.faults:
-            print(f"                     !! {fault}")
-    bad = sum(bool(each.faults) for each in found)
-    print(f"{len(found)} statements, {bad} of them bad")
-    return 1 if bad else 0
 
 
 def main() -> int:
@@ -412,7 +323,7 @@ def main() -> int:
             print(f"{chosen.subscriptions:,} subscriptions in {time.monotonic() - begun:.0f} s")
             app = Database(stack.environment["DATABASE_URL"])
             auditor = Database(stack.environment["DATABASE_AUDITOR_URL"])
-            code = _told(list(findings(app, auditor, rows)))
+            code = plans.tell(list(findings(app, auditor, rows)))
             app.close()
             auditor.close()
             return code

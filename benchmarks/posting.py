@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients saw: seconds of each acknowledged POST, and what was refused (status lines)."""
+    """What the clients saw: seconds of each acknowledged request, and what was refused (status lines)."""
 
     spans_s: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -39,10 +39,12 @@ class Load:
     pace: float = 0
     # A further header of each body, where they differ.
     own_headers: Sequence[str] = ()
+    # Of GETs, instead of bodies: what is asked for, one after the other.
+    paths: Sequence[str] = ()
 
 
 def post(load: Load) -> Tally:
-    """Send every body once; returns what was seen. The bodies are made before the clock starts."""
+    """Send every request once; returns what was seen. They are made before the clock starts."""
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_generate, args=(load, theirs))
     process.start()
@@ -53,13 +55,12 @@ def post(load: Load) -> Tally:
 
 def _generate(load: Load, answer: Connection) -> None:
     address = urlsplit(load.url)
-    lines = (f"POST {address.path} HTTP/1.1", f"Host: {address.netloc}", *load.headers)
-    head = "".join(f"{line}\r\n" for line in lines)
+    head = "".join(f"{line}\r\n" for line in (f"Host: {address.netloc}", *load.headers))
     own = [f"{line}\r\n" for line in load.own_headers] or [""] * len(load.bodies)
     requests = [
-        f"{head}{line}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        f"POST {address.path} HTTP/1.1\r\n{head}{line}Content-Length: {len(body)}\r\n\r\n".encode() + body
         for line, body in zip(own, load.bodies, strict=True)
-    ]
+    ] + [f"GET {path} HTTP/1.1\r\n{head}\r\n".encode() for path in load.paths]
     span_s = 1 / load.pace if load.pace else 0.0
     tally, started = Tally(), threading.Barrier(load.clients + 1)
     threads = [

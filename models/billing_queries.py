@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
 from models.catalog import Meter, PlanCharge, PlanPrice, Product, ProductPlan
@@ -29,16 +29,39 @@ class MeteredCharge:
     meter: Meter
 
 
+# Built once: to build a statement costs nearly as much as to send it.
+_LOCK = (
+    select(ProductSubscription)
+    .where(
+        ProductSubscription.organization_id == bindparam("organization_id"),
+        ProductSubscription.id == bindparam("subscription_id"),
+    )
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_BILLED = (
+    select(SubscriptionItem, Product, ProductPlan, PlanPrice)
+    .join(Product, Product.id == SubscriptionItem.product_id)
+    .join(ProductPlan, ProductPlan.id == SubscriptionItem.plan_id)
+    .join(PlanPrice, PlanPrice.id == SubscriptionItem.price_id)
+    .where(
+        SubscriptionItem.organization_id == bindparam("organization_id"),
+        SubscriptionItem.subscription_id == bindparam("subscription_id"),
+    )
+    .order_by(SubscriptionItem.position, SubscriptionItem.id)
+)
+_METERED = (
+    select(PlanCharge, Meter)
+    .join(Meter, Meter.id == PlanCharge.meter_id)
+    .where(PlanCharge.plan_id == bindparam("plan_id"), PlanCharge.currency == bindparam("currency"))
+    .order_by(Meter.code)
+)
+
+
 def lock_subscription(session: Session, organization_id: UUID, subscription_id: UUID) -> ProductSubscription:
     """The subscription, locked: usage that arrives now waits and then sees the closed window."""
-    return session.execute(
-        select(ProductSubscription)
-        .where(
-            ProductSubscription.organization_id == organization_id, ProductSubscription.id == subscription_id
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).scalar_one()
+    values = {"organization_id": organization_id, "subscription_id": subscription_id}
+    return session.execute(_LOCK, values).scalar_one()
 
 
 def subscription_by_stripe_id(
@@ -83,18 +106,8 @@ def held_products(session: Session, organization_id: UUID) -> set[UUID]:
 
 
 def billed_items(session: Session, organization_id: UUID, subscription_id: UUID) -> list[BilledItem]:
-    rows = session.execute(
-        select(SubscriptionItem, Product, ProductPlan, PlanPrice)
-        .join(Product, Product.id == SubscriptionItem.product_id)
-        .join(ProductPlan, ProductPlan.id == SubscriptionItem.plan_id)
-        .join(PlanPrice, PlanPrice.id == SubscriptionItem.price_id)
-        .where(
-            SubscriptionItem.organization_id == organization_id,
-            SubscriptionItem.subscription_id == subscription_id,
-        )
-        .order_by(SubscriptionItem.position, SubscriptionItem.id)
-    )
-    return [BilledItem(*row) for row in rows]
+    values = {"organization_id": organization_id, "subscription_id": subscription_id}
+    return [BilledItem(*row) for row in session.execute(_BILLED, values)]
 
 
 def metered_charges(session: Session, plan_id: UUID, currency: str) -> list[MeteredCharge]:
@@ -106,12 +119,7 @@ def metered_charges(session: Session, plan_id: UUID, currency: str) -> list[Mete
 
 
 def _metered_charges(session: Session, plan_id: UUID, currency: str) -> list[MeteredCharge]:
-    rows = session.execute(
-        select(PlanCharge, Meter)
-        .join(Meter, Meter.id == PlanCharge.meter_id)
-        .where(PlanCharge.plan_id == plan_id, PlanCharge.currency == currency)
-        .order_by(Meter.code)
-    )
+    rows = session.execute(_METERED, {"plan_id": plan_id, "currency": currency})
     return [MeteredCharge(*row) for row in rows]
 
 

@@ -1,12 +1,13 @@
 """Finding organizations: by id, slug, external id, or their customer at Stripe."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
-from models.database import SETTING
+from models.database import SETTING, Connection
 from models.organizations import Organization, TaxRate, TestClock
 
 
@@ -25,16 +26,32 @@ def by_reference(session: Session, reference: str) -> Organization | None:
     return min(named, key=lambda organization: organization.slug != reference, default=None)
 
 
+def id_by_reference(connection: Connection, reference: str) -> UUID | None:
+    """The id of the organization that `by_reference` finds; one statement, which needs no transaction."""
+    named = [Organization.slug == reference, Organization.external_id == reference]
+    own = None
+    with suppress(ValueError):
+        own = UUID(reference)
+        named.append(Organization.id == own)
+    rows = connection.execute(select(Organization.id, Organization.slug).where(or_(*named))).all()
+    best = min(rows, key=lambda row: (row.id != own, row.slug != reference), default=None)
+    return best.id if best else None
+
+
+# Built once: to build it costs a third of what it takes to run it.
+_ENTER = (
+    select(Organization, TestClock, func.set_config(SETTING, bindparam("setting"), True))
+    .outerjoin(TestClock, TestClock.id == Organization.test_clock_id)
+    .where(Organization.id == bindparam("id"))
+)
+
+
 def enter(session: Session, organization_id: UUID) -> tuple[Organization, TestClock | None] | None:
     """The organization and its test clock; from here on this transaction sees its rows, and no other's.
 
     One round trip, since every piece of work begins with it. None when there is no such organization.
     """
-    row = session.execute(
-        select(Organization, TestClock, func.set_config(SETTING, str(organization_id), True))
-        .outerjoin(TestClock, TestClock.id == Organization.test_clock_id)
-        .where(Organization.id == organization_id)
-    ).one_or_none()
+    row = session.execute(_ENTER, {"id": organization_id, "setting": str(organization_id)}).one_or_none()
     return None if row is None else (row[0], row[1])
 
 

@@ -20,6 +20,7 @@ from models.catalog import (
     SubscriptionBundle,
 )
 from models.credit_notes import CreditNote
+from models.database import Connection
 from models.invoices import Invoice, InvoiceLine, Notification, Payment
 from models.ops import Heartbeat, UsageBatch
 from models.organizations import Organization
@@ -102,8 +103,8 @@ _OWNED: dict[OwnedKind, type[Invoice | ProductSubscription | CreditNote]] = {
 }
 
 
-def owner_of(session: Session, kind: OwnedKind, object_id: UUID) -> UUID | None:
-    """Whose an object is; for a session that reads all organizations."""
+def owner_of(session: Session | Connection, kind: OwnedKind, object_id: UUID) -> UUID | None:
+    """Whose an object is; for a session or connection that reads all organizations."""
     table = _OWNED[kind]
     return session.execute(select(table.organization_id).where(table.id == object_id)).scalar_one_or_none()
 

@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from models import usage_facts
+from models import closing_queries, usage_facts
 from models.database import is_rehearsal
 from models.metering_sql import group_number, passes
 
@@ -27,7 +27,8 @@ class UsageWindow:
     """The records of one subscription item and meter in `[start_at, end_at)`.
 
     `filters` say which of them count, `matches` how a price splits them into groups; both as
-    `billing.groups.match_record` writes them.
+    `billing.groups.match_record` writes them. `corrected` and `slices` are False where it is known that the
+    organization has no corrections, and that one statement can take what waits (`models.closing_queries`).
     """
 
     organization_id: UUID
@@ -38,6 +39,8 @@ class UsageWindow:
     end_at: datetime
     filters: Mapping[str, Any] = field(default_factory=dict)
     matches: Sequence[Mapping[str, Any]] = ()
+    corrected: bool = True
+    slices: bool = True
 
     def values(self) -> dict[str, Any]:
         return {
@@ -109,9 +112,6 @@ class GroupFact(NamedTuple):
     unique_value: str | None
 
 
-# A statement of this many takes some seconds; one of a worker may run for a minute.
-_MOST_TAKEN = 200_000
-
 _WINDOW = """
     r.organization_id = :organization_id AND r.subscription_id = :subscription_id AND r.item_id = :item_id
     AND r.meter_id = :meter_id AND r.occurred_at >= :start_at AND r.occurred_at < :end_at
@@ -127,6 +127,9 @@ _CORRECTED = usage_facts.corrected(
 _REHEARSED = usage_facts.corrected(
     f"{_WINDOW} AND r.state IN ('rated', 'waiting')", usage_facts.ALL, _CORRECTIONS_OF_WINDOW
 )
+_AS_IT_CAME = "SELECT r.*, false AS void FROM tenant.usage_records r WHERE "
+_PLAIN = f"{_AS_IT_CAME} {_WINDOW} AND r.state = 'rated'"
+_PLAIN_REHEARSED = f"{_AS_IT_CAME} {_WINDOW} AND r.state IN ('rated', 'waiting')"
 _NUMBER = group_number("r.properties", "CAST(:matches AS jsonb)")
 _COUNTS = passes("r.properties", "CAST(:filters AS jsonb)")
 
@@ -229,8 +232,11 @@ _LATE = text(
 
 def _asked(session: Session, statement: str, window: UsageWindow) -> TextClause:
     """Nothing is asked of a record's properties where meter and price ask nothing: most do not."""
-    corrected = _REHEARSED if is_rehearsal(session) else _CORRECTED
-    return _compiled(statement, corrected, bool(window.matches), bool(window.filters))
+    if is_rehearsal(session):
+        counted = _REHEARSED if window.corrected else _PLAIN_REHEARSED
+    else:
+        counted = _CORRECTED if window.corrected else _PLAIN
+    return _compiled(statement, counted, bool(window.matches), bool(window.filters))
 
 
 @cache
@@ -255,12 +261,14 @@ def take(session: Session, window: UsageWindow, line_ids: Sequence[UUID]) -> dic
     rehearsed = is_rehearsal(session)
     asked = _asked(session, _SEE if rehearsed else _TAKE, window)
     events: Counter[int] = Counter()
-    for start_at, end_at in [(window.start_at, window.end_at)] if rehearsed else _slices(session, window):
+    whole = rehearsed or not window.slices
+    for start_at, end_at in [(window.start_at, window.end_at)] if whole else _slices(session, window):
         rows = session.execute(asked, {**values, "start_at": start_at, "end_at": end_at})
         events.update({int(number): int(count) for number, count in rows})
-    asked = _asked(session, _SEE_CORRECTIONS if rehearsed else _TAKE_CORRECTIONS, window)
-    rows = session.execute(asked, values)
-    corrections = {int(number): int(count) for number, count in rows}
+    corrections: dict[int, int] = {}
+    if window.corrected:
+        asked = _asked(session, _SEE_CORRECTIONS if rehearsed else _TAKE_CORRECTIONS, window)
+        corrections = {int(number): int(count) for number, count in session.execute(asked, values)}
     return {
         number: Taken(events[number], corrections.get(number, 0))
         for number in events.keys() | corrections.keys()
@@ -274,7 +282,7 @@ def _slices(session: Session, window: UsageWindow) -> Iterator[tuple[datetime, d
     """
     start_at = window.start_at
     while True:
-        values = {**window.values(), "start_at": start_at, "most": _MOST_TAKEN}
+        values = {**window.values(), "start_at": start_at, "most": closing_queries.MOST_TAKEN}
         end_at = session.execute(_NEXT_SLICE, values).scalar_one_or_none()
         if end_at is None or end_at <= start_at:
             yield start_at, window.end_at

@@ -14,13 +14,11 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from billing.rollups import Rollup
-from models.catalog import Meter
 from models.metering_sql import group_values, passes
-from models.subscriptions import SubscriptionItem
 from models.usage_facts import ALL, corrected
 
 # Rollups are numbered in the sequence in which they are written: one tick at a time. Arbitrary.
@@ -318,25 +316,3 @@ def _used(row: Any) -> Used:
 
 def _exact(number: Decimal | None) -> Fraction | None:
     return None if number is None else Fraction(number)
-
-
-def items_of(
-    session: Session, organization_id: UUID, subscription_id: UUID, product_id: UUID
-) -> Sequence[UUID]:
-    """The stretches by which a subscription has held a product."""
-    return (
-        session.execute(
-            select(SubscriptionItem.id).where(
-                SubscriptionItem.organization_id == organization_id,
-                SubscriptionItem.subscription_id == subscription_id,
-                SubscriptionItem.product_id == product_id,
-            )
-        )
-        .scalars()
-        .all()
-    )
-
-
-def meters_of(session: Session, product_id: UUID) -> Sequence[Meter]:
-    """What a product counts."""
-    return session.execute(select(Meter).where(Meter.product_id == product_id)).scalars().all()

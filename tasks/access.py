@@ -9,7 +9,7 @@ from billing.access import Access, UnpaidInvoice, decide
 from billing.errors import NotFound
 from models import access_queries
 from tasks.context import Context
-from tasks.current_usage import used_of_product
+from tasks.current_usage import used_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +23,24 @@ class AccessAnswer:
     usage: dict[str, str]
 
 
-def access(context: Context, organization_id: UUID, product_code: str) -> AccessAnswer:
-    """The organization's access to one product. Raises NotFound for an unknown product."""
+def access(
+    context: Context, organization_id: UUID, product_code: str, *, only: UUID | None = None
+) -> AccessAnswer:
+    """The organization's access to one product.
+
+    Args: `only`, the one product that the asker may know of. Raises NotFound for any other, and for one that
+    there is not.
+    """
     with context.tenant(organization_id) as unit:
-        product_id = access_queries.product_id(unit.session, product_code)
-        if product_id is None:
+        asked = access_queries.held_plan(unit.session, organization_id, product_code, unit.now)
+        if asked is None or only not in (None, asked.product_id):
             raise NotFound("no such product")
-        held = access_queries.held_plan(unit.session, organization_id, product_id, unit.now)
+        held = asked.held
         if held is None:
             return AccessAnswer("none", None, [], {}, {})
-        unpaid = [
-            UnpaidInvoice(first_failed_at)
-            for first_failed_at in access_queries.unpaid_since(
-                unit.session, organization_id, held.subscription_id
-            )
-        ]
+        unpaid = [UnpaidInvoice(first_failed_at) for first_failed_at in held.unpaid_since]
         decision = decide(held.status, unpaid, unit.settings.dunning_policy, unit.now)
         if decision.access is Access.none:
             return AccessAnswer("none", None, [], {}, {})
-        usage = used_of_product(unit, held.subscription_id, product_id)
+        usage = used_by(unit, held)
     return AccessAnswer(decision.access.value, decision.until, held.features, held.limits, usage)

@@ -6,7 +6,7 @@ from uuid import UUID
 from billing.money import Money
 from billing.periods import Period, nth_boundary
 from billing.proration import ProratedPart, Side
-from models import change_queries, sale_queries
+from models import billing_queries, change_queries, sale_queries
 from models.subscriptions import PendingCharge, ProductSubscription, SubscriptionChange, SubscriptionItem
 from tasks import intervals, invoicing, rating
 from tasks.bundle_moves import sold_discount
@@ -156,8 +156,9 @@ def _full_price(
     unit: TenantUnit, subscription: ProductSubscription, item: SubscriptionItem, at: datetime
 ) -> Money:
     """A whole period of the item, after the discounts that it would get on an invoice of all items."""
-    rated = rating.recurring_lines(unit, subscription, Period(at, subscription.current_period_end_at))
-    built = invoicing.recurring_draft(unit, subscription, rated)
+    items = billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
+    rated = rating.recurring_lines(items, Period(at, subscription.current_period_end_at))
+    built = invoicing.recurring_draft(unit, subscription, items, rated)
     return next(
         line.net for line, source in zip(built.lines, rated, strict=True) if source.item_id == item.id
     )

@@ -5,6 +5,7 @@ only here, in the transaction that makes the subscription.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +16,8 @@ from billing.errors import Conflict, InvalidTerms, NotFound
 from billing.exact import exact_number
 from billing.invoicing import InvoiceDraft, discount_codes
 from billing.money import Money
-from models import billing_queries, sale_queries, sale_terms
+from models import sale_queries, sale_terms
+from models.billing_queries import BilledItem
 from models.catalog import Coupon, Product, SubscriptionBundle
 from models.database import hold_names
 from models.invoices import CouponRedemption, Invoice
@@ -171,7 +173,9 @@ def give_back(unit: TenantUnit, subscription: ProductSubscription) -> None:
     sale_terms.give_back(unit.session, subscription)
 
 
-def discounts(unit: TenantUnit, subscription: ProductSubscription, at: datetime) -> list[Discount]:
+def discounts(
+    unit: TenantUnit, subscription: ProductSubscription, items: Sequence[BilledItem], at: datetime
+) -> list[Discount]:
     """What lowers the recurring lines of an invoice made at an instant, in Stripe's sequence.
 
     First the bundle's exact difference, then the coupon on what that left.
@@ -179,9 +183,8 @@ def discounts(unit: TenantUnit, subscription: ProductSubscription, at: datetime)
     given = []
     if subscription.discount_minor:
         amount = Money(subscription.discount_minor, subscription.currency)
-        given.append(
-            Discount(_bundle_code(unit, subscription), amount=amount, products=_bundled(unit, subscription))
-        )
+        products = _bundled(subscription, items)
+        given.append(Discount(_bundle_code(unit, subscription), amount=amount, products=products))
     return given + [_discount(coupon, products) for _, coupon, products in _live(unit, subscription, at)]
 
 
@@ -234,11 +237,10 @@ def _bundle_code(unit: TenantUnit, subscription: ProductSubscription) -> str:
     return f"bundle {unit.session.get_one(SubscriptionBundle, subscription.bundle_id).code}"
 
 
-def _bundled(unit: TenantUnit, subscription: ProductSubscription) -> frozenset[str]:
+def _bundled(subscription: ProductSubscription, items: Sequence[BilledItem]) -> frozenset[str]:
     """The products that were sold together; one that a person added at Stripe later is not among them."""
-    billed = billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
     return frozenset(
-        str(each.product.id) for each in billed if each.item.started_at <= subscription.started_at
+        str(each.product.id) for each in items if each.item.started_at <= subscription.started_at
     )
 
 

@@ -20,6 +20,7 @@ from billing.projection import projected, so_far
 from billing.rating import rate
 from billing.rollups import Rollup, merged
 from models import billing_queries, usage_rollups
+from models.access_queries import HeldPlan
 from models.subscriptions import ProductSubscription
 from models.usage_rollups import Used, UsedWindow
 from tasks.context import Context, TenantUnit
@@ -74,20 +75,16 @@ def current_usage(context: Context, organization_id: UUID, subscription_id: UUID
         subscription = unit.session.get(ProductSubscription, (organization_id, subscription_id))
         if subscription is None:
             raise NotFound("no such subscription")
-        end_at = min(
-            subscription.ended_at or subscription.current_period_end_at, subscription.current_period_end_at
-        )
-        period = Period(
-            subscription.current_period_start_at, max(end_at, subscription.current_period_start_at)
+        period = _running(
+            subscription.current_period_start_at, subscription.current_period_end_at, subscription.ended_at
         )
         metrics = list(_metrics(unit, subscription, period))
         return CurrentUsage(subscription=subscription, period=period, at=unit.now, metrics=metrics)
 
 
-def _running(subscription: ProductSubscription) -> Period:
+def _running(start_at: datetime, end_at: datetime, ended_at: datetime | None) -> Period:
     """The period of an ended subscription ends with it."""
-    start_at, end_at = subscription.current_period_start_at, subscription.current_period_end_at
-    return Period(start_at, max(start_at, min(subscription.ended_at or end_at, end_at)))
+    return Period(start_at, max(start_at, min(ended_at or end_at, end_at)))
 
 
 def _metrics(unit: TenantUnit, subscription: ProductSubscription, period: Period) -> Iterator[MetricUsage]:
@@ -137,15 +134,13 @@ def _held(metered: Metered) -> Period:
     return Period(max(item.started_at, period.start), min(item.ended_at or period.end, period.end))
 
 
-def used_of_product(unit: TenantUnit, subscription_id: UUID, product_id: UUID) -> dict[str, str]:
+def used_by(unit: TenantUnit, held: HeldPlan) -> dict[str, str]:
     """Metric -> quantity so far of the running period, as decimal text; by whichever plan, in any group."""
-    subscription = unit.session.get_one(ProductSubscription, (unit.organization.id, subscription_id))
-    period = _running(subscription)
-    items = usage_rollups.items_of(unit.session, unit.organization.id, subscription_id, product_id)
-    window = UsedWindow(unit.organization.id, subscription_id, items, period.start, period.end)
+    period = _running(held.period_start_at, held.period_end_at, held.ended_at)
+    window = UsedWindow(unit.organization.id, held.subscription_id, held.item_ids, period.start, period.end)
     used = usage_rollups.read(unit.session, window)
     found = {}
-    for meter in usage_rollups.meters_of(unit.session, product_id):
+    for meter in held.meters:
         rollup = merged(each.rollup for each in used if each.meter_id == meter.id)
         found[meter.code] = plain(so_far(rollup, Aggregation(meter.aggregation), period, unit.now))
     return found

@@ -10,6 +10,7 @@ from billing.invoicing import InvoiceDraft, next_number
 from billing.keys import line_id, stripe_key
 from billing.periods import Period
 from models import billing_queries, invoice_hash
+from models.base import new_id
 from models.invoices import Invoice, InvoiceLine
 from models.subscriptions import ProductSubscription
 from tasks import notifications, tax
@@ -32,6 +33,7 @@ def draft(
         return found
     invoice = Invoice(
         organization_id=unit.organization.id,
+        id=new_id(),
         subscription_id=subscription.id,
         kind=kind,
         period_start_at=period.start,
@@ -44,7 +46,6 @@ def draft(
         **{f"{name}_minor": 0 for name in ("subtotal", "discount", "tax", "credit", "total", "paid")},
     )
     unit.session.add(invoice)
-    unit.session.flush()
     return invoice
 
 

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from billing.discounts import Discount
 from billing.errors import Conflict
 from billing.invoicing import InvoiceDraft, build_invoice
 from billing.keys import stripe_key
 from billing.money import Money, format_money
-from billing.periods import Period, period_at
+from billing.periods import Interval, Period, period_at
 from gateway import requests, translate
 from gateway.errors import Refused
-from gateway.translate import InvoiceFacts, SubscriptionFacts
-from models import billing_queries, change_queries
+from gateway.translate import InvoiceFacts, PaymentFacts, SubscriptionFacts
+from models import billing_queries, change_queries, closing_queries
+from models.billing_queries import BilledItem
+from models.closing_queries import Sold
 from models.invoices import Invoice, InvoiceLine
 from models.subscriptions import PendingCharge, ProductSubscription
 from models.work import ClaimedJob
@@ -157,7 +160,7 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
             return
     with context.tenant(organization_id) as unit:
         if invoice.rated_at is None:
-            _rate(unit, invoice_rows.find(unit, invoice_id), drafted)
+            rate_draft(unit, invoice_rows.find(unit, invoice_id), drafted)
     try:
         facts = _pushed(context, organization_id, invoice_id)
     except Refused as refused:  # a person has deleted or finalized it in these very seconds
@@ -171,7 +174,7 @@ def bill(context: Context, claimed: ClaimedJob) -> None:
     _finalize(context, organization_id, invoice_id, facts)
 
 
-def _rate(
+def rate_draft(
     unit: TenantUnit, invoice: Invoice, drafted: InvoiceFacts | None, *, restarted: bool = False
 ) -> None:
     """Close the usage window and write the lines, in one transaction with the usage that they take.
@@ -183,29 +186,32 @@ def _rate(
         unit.session, unit.organization.id, invoice.subscription_id
     )
     closed = Period(invoice.period_start_at, invoice.period_end_at)
+    sold = closing_queries.sold(unit.session, subscription, closed)
     rated: list[RatedLine] = []
     there: Sequence[PendingCharge] = []
-    if invoice.kind == "final":  # there is no later one for what was changed at the end itself
+    # There is no later invoice for what was changed at the end itself.
+    if invoice.kind == "final" and sold.extras.charges:
         there = change_queries.all_charges(unit.session, unit.organization.id, subscription.id)
     if invoice.kind == "cycle":
-        rated += rating.recurring_lines(unit, subscription, _next_period(unit, subscription, invoice))
-    if drafted is not None:
-        there = prorations.take_in(unit, subscription, prorations.on_invoice(drafted)).charges
+        rated += rating.recurring_lines(sold.items, _next_period(sold, invoice))
+    if drafted is not None and (found := prorations.on_invoice(drafted)):
+        there = prorations.take_in(unit, subscription, found).charges
     if restarted or (drafted is not None and drafted.status != "draft"):
         # Stripe's own lines were finalized without us: they stand, the usage gets its own invoice.
         _bill_usage_apart(unit, subscription, closed)
         if drafted is not None:
             tax.take_from(unit, invoice, drafted)
-        rated += prorations.change_lines(unit, subscription, invoice, there)
     else:
-        rated += rating.usage_lines(unit, subscription, invoice, closed)
-        rated += rating.late_lines(unit, subscription, invoice)
-        rated += prorations.change_lines(unit, subscription, invoice, there)
+        rated += rating.usage_lines(unit, sold, invoice, closed)
+        rated += rating.late_lines(unit, sold, invoice)
         if closed.seconds:  # an adjustment at an instant closes nothing: the running period goes on
             subscription.usage_closed_until_at = max(subscription.usage_closed_until_at, closed.end)
-    built = _built(unit, subscription, invoice, rated)
-    rating.note_debits(unit, rated, built)
-    coupons.spend(unit, subscription, invoice, built)
+    if there or sold.extras.charges:
+        rated += prorations.change_lines(unit, subscription, invoice, there)
+    built = _built(unit, sold, invoice, rated)
+    rating.note_debits(sold.items, rated, built)
+    if sold.extras.coupons:
+        coupons.spend(unit, subscription, invoice, built)
     invoice_rows.fill(unit, invoice, rated, built)
 
 
@@ -219,17 +225,18 @@ def _bill_usage_apart(unit: TenantUnit, subscription: ProductSubscription, close
     unit.enqueue("invoicing.bill", str(own.id), subject_id=own.id, due_at=own.window_closes_at)
 
 
-def _next_period(unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice) -> Period:
+def _next_period(sold: Sold, invoice: Invoice) -> Period:
     """The period that a cycle invoice charges in advance: the one that begins where it closes."""
-    interval = change_queries.interval_at(unit.session, subscription, invoice.period_end_at)
-    return period_at(subscription.anchor_at, interval, invoice.period_end_at)
+    begins_at, subscription = invoice.period_end_at, sold.subscription
+    live = (each.price.interval for each in sold.items if rating.is_live(each.item, begins_at))
+    return period_at(subscription.anchor_at, Interval(next(live, subscription.interval)), begins_at)
 
 
-def _built(
-    unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice, rated: Sequence[RatedLine]
-) -> InvoiceDraft:
+def _built(unit: TenantUnit, sold: Sold, invoice: Invoice, rated: Sequence[RatedLine]) -> InvoiceDraft:
     # Discounts belong to recurring charges, which only a cycle invoice carries.
-    given = coupons.discounts(unit, subscription, invoice.period_end_at) if invoice.kind == "cycle" else []
+    subscription, given = sold.subscription, list[Discount]()
+    if invoice.kind == "cycle" and (subscription.discount_minor or sold.extras.coupons):
+        given = coupons.discounts(unit, subscription, sold.items, invoice.period_end_at)
     none_yet = Money.zero(subscription.currency)  # credit is used when the invoice is finalized
     return build_invoice(
         [line.draft for line in rated], subscription.currency, given, tax.terms_of(unit, invoice), none_yet
@@ -237,11 +244,14 @@ def _built(
 
 
 def recurring_draft(
-    unit: TenantUnit, subscription: ProductSubscription, rated: Sequence[RatedLine]
+    unit: TenantUnit,
+    subscription: ProductSubscription,
+    items: Sequence[BilledItem],
+    rated: Sequence[RatedLine],
 ) -> InvoiceDraft:
     """Recurring lines after the discounts that a cycle invoice gives them now, before tax."""
     currency = subscription.currency
-    given = coupons.discounts(unit, subscription, unit.now)
+    given = coupons.discounts(unit, subscription, items, unit.now)
     return build_invoice([line.draft for line in rated], currency, given, None, Money.zero(currency))
 
 
@@ -262,7 +272,7 @@ def rehearsed(unit: TenantUnit, subscription: ProductSubscription, waiting: Invo
     ):
         raise Conflict("the subscription ends and will have no further invoice")
     invoice = waiting or invoice_rows.draft(unit, subscription, kind, period)
-    _rate(unit, invoice, None)
+    rate_draft(unit, invoice, None)
     balance.rehearse(unit, invoice)
     return invoice
 
@@ -271,7 +281,7 @@ def rehearsed_restart(unit: TenantUnit, subscription: ProductSubscription) -> In
     """The invoice of an anchor that a rehearsed change has just set; Stripe makes and charges it at once."""
     closed = Period(subscription.usage_closed_until_at, subscription.anchor_at)
     invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
-    _rate(unit, invoice, None, restarted=True)
+    rate_draft(unit, invoice, None, restarted=True)
     balance.rehearse(unit, invoice)
     return invoice
 
@@ -344,18 +354,22 @@ def _finalize(context: Context, organization_id: UUID, invoice_id: UUID, facts: 
         facts = translate.invoice(context.gateway.fetch("invoice", facts.id))
     paid = payments.settled(context, facts) if facts.status == "paid" else []
     with context.tenant(organization_id) as unit:
-        invoice = invoice_rows.find(unit, invoice_id)
-        invoice.hosted_invoice_url = facts.hosted_invoice_url
-        if (sentence := balance.use(unit, invoice, facts)) is not None:
-            invoice_rows.park(unit, invoice, sentence)
-            return
-        invoice_rows.number(unit, invoice)
-        if facts.status == "paid":
-            payments.record_paid(unit, invoice, paid, facts.paid_at or unit.now)
-        elif facts.status == "open":
-            unit.enqueue("payments.collect", f"{invoice.id}:first", subject_id=invoice.id)
-        else:
-            mirroring.record_end(unit, invoice, facts)  # a person was quicker, and took it back
+        finish(unit, invoice_rows.find(unit, invoice_id), facts, paid)
+
+
+def finish(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts, paid: list[PaymentFacts]) -> None:
+    """Finalize here what Stripe has finalized: its credit, its number, its seal; then it is collected."""
+    invoice.hosted_invoice_url = facts.hosted_invoice_url
+    if (sentence := balance.use(unit, invoice, facts)) is not None:
+        invoice_rows.park(unit, invoice, sentence)
+        return
+    invoice_rows.number(unit, invoice)
+    if facts.status == "paid":
+        payments.record_paid(unit, invoice, paid, facts.paid_at or unit.now)
+    elif facts.status == "open":
+        unit.enqueue("payments.collect", f"{invoice.id}:first", subject_id=invoice.id)
+    else:
+        mirroring.record_end(unit, invoice, facts)  # a person was quicker, and took it back
 
 
 def _is_metered(unit: TenantUnit, subscription: ProductSubscription) -> bool:

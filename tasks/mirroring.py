@@ -223,7 +223,8 @@ def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: Inv
     period = Period(subscription.started_at, subscription.trial_end_at or subscription.current_period_end_at)
     in_trial = subscription.trial_end_at is not None
     lines = rating.trial_lines if in_trial else rating.recurring_lines
-    rated = lines(unit, subscription, period)
+    items = billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
+    rated = lines(items, period)
     invoice = invoice_rows.draft(
         unit, subscription, "first", Period(subscription.started_at, subscription.started_at)
     )
@@ -231,7 +232,7 @@ def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: Inv
     draft = build_invoice(
         [line.draft for line in rated],
         subscription.currency,
-        coupons.discounts(unit, subscription, subscription.started_at),
+        coupons.discounts(unit, subscription, items, subscription.started_at),
         tax.terms_of(unit, invoice),
         Money.zero(subscription.currency),
     )
@@ -239,7 +240,7 @@ def _adopt_first(unit: TenantUnit, subscription: ProductSubscription, facts: Inv
     invoice.hosted_invoice_url = facts.hosted_invoice_url
     invoice_rows.fill(unit, invoice, rated, draft)
     coupons.spend(unit, subscription, invoice, draft)
-    rating.note_debits(unit, rated, draft)
+    rating.note_debits(items, rated, draft)
     invoice.pushed_at = unit.now
     if difference := disagreement(draft, facts) or balance.use(unit, invoice, facts):
         invoice_rows.park(unit, invoice, difference)

@@ -105,11 +105,10 @@ def create(context: Context, terms: OrganizationTerms) -> Organization:
 
 def resolve(context: Context, reference: str) -> UUID:
     """The id of the organization with this id, slug or external id. Raises NotFound."""
-    with context.database.system() as session:
-        found = queries.by_reference(session, reference)
+    found = context.database.at_once(lambda connection: queries.id_by_reference(connection, reference))
     if found is None:
         raise NotFound("no such organization", field="organization")
-    return found.id
+    return found
 
 
 def update(context: Context, organization_id: UUID, changes: dict[str, Any]) -> Organization:

@@ -1,7 +1,7 @@
 """The lines of an invoice: recurring charges in advance, usage in arrears, late usage as adjustments."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
@@ -20,6 +20,7 @@ from billing.usage import Counted, Holding, MeterRules, RatedGroup, held_share, 
 from models import billing_queries, usage_billing
 from models.billing_queries import BilledItem, MeteredCharge
 from models.catalog import Meter
+from models.closing_queries import Sold
 from models.invoices import Invoice
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.usage_billing import Billed, Taken, UsageWindow
@@ -39,21 +40,22 @@ class RatedLine:
     meter_id: UUID | None = None
 
 
-def recurring_lines(unit: TenantUnit, subscription: ProductSubscription, period: Period) -> list[RatedLine]:
-    """What the subscription charges in advance for `period`: one line per item."""
-    billed = billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
-    return [_recurring_line(each, period) for each in billed if _is_live(each.item, period.start)]
+def recurring_lines(items: Sequence[BilledItem], period: Period) -> list[RatedLine]:
+    """What a subscription charges in advance for `period`: one line per item."""
+    return [_recurring_line(each, period) for each in items if is_live(each.item, period.start)]
 
 
-def _is_live(item: SubscriptionItem, at: datetime) -> bool:
+def is_live(item: SubscriptionItem, at: datetime) -> bool:
+    """Whether a stretch of terms holds at an instant."""
     return item.started_at <= at and (item.ended_at is None or at < item.ended_at)
 
 
-def note_debits(unit: TenantUnit, rated: list[RatedLine], built: InvoiceDraft) -> None:
+def note_debits(items: Sequence[BilledItem], rated: list[RatedLine], built: InvoiceDraft) -> None:
     """Remember on each item what its recurring line really charged, for a change in mid-period."""
+    by_id = {billed.item.id: billed.item for billed in items}
     for line, source in zip(built.lines, rated, strict=True):
         if line.kind in (LineKind.recurring, LineKind.seats):
-            item = unit.session.get_one(SubscriptionItem, (unit.organization.id, source.item_id))
+            item = by_id[source.item_id]
             item.debited_minor = line.net.minor
             item.debited_from_at, item.debited_until_at = line.period.start, line.period.end
 
@@ -76,17 +78,15 @@ def _recurring_line(billed: BilledItem, period: Period) -> RatedLine:
     return RatedLine(draft, billed.item.id, billed.product.id)
 
 
-def trial_lines(unit: TenantUnit, subscription: ProductSubscription, period: Period) -> list[RatedLine]:
+def trial_lines(items: Sequence[BilledItem], period: Period) -> list[RatedLine]:
     """A line per item that says the trial costs nothing."""
-    lines = recurring_lines(unit, subscription, period)
-    free = Money.zero(subscription.currency)
     return [
         RatedLine(
             DraftLine(
                 key=line.draft.key,
                 kind=line.draft.kind,
                 description=f"{line.draft.description} (free trial)",
-                amount=free,
+                amount=Money.zero(line.draft.amount.currency),
                 quantity=line.draft.quantity,
                 unit_price=Fraction(0),
                 period=period,
@@ -96,39 +96,36 @@ def trial_lines(unit: TenantUnit, subscription: ProductSubscription, period: Per
             line.item_id,
             line.product_id,
         )
-        for line in lines
+        for line in recurring_lines(items, period)
     ]
 
 
-def usage_lines(
-    unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice, period: Period
-) -> list[RatedLine]:
+def usage_lines(unit: TenantUnit, sold: Sold, invoice: Invoice, period: Period) -> list[RatedLine]:
     """Rate the waiting usage of `period`; each record is taken by the line of its group.
 
     No record, no line: but for a group that costs something all the same, as a minimum does.
     """
     lines = []
-    for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id):
-        for metered in billing_queries.metered_charges(unit.session, billed.plan.id, subscription.currency):
-            lines += _usage_lines(unit, invoice, Metered(subscription, billed, metered, period))
+    currency, extras = sold.subscription.currency, sold.extras
+    for billed in sold.items:
+        for charge in billing_queries.metered_charges(unit.session, billed.plan.id, currency):
+            metered = Metered(sold.subscription, billed, charge, period)
+            window = replace(metered.window, corrected=extras.corrections, slices=extras.slices)
+            lines += _usage_lines(unit, invoice, metered, window)
     return lines
 
 
-def late_lines(unit: TenantUnit, subscription: ProductSubscription, invoice: Invoice) -> list[RatedLine]:
+def late_lines(unit: TenantUnit, sold: Sold, invoice: Invoice) -> list[RatedLine]:
     """Adjustments for usage that came, or was corrected, after its period was invoiced.
 
     Each is the group's whole period rated again, less what its lines charged so far: exact for every
     charge model, below zero too, and priced by the terms of those lines, whatever the plan costs now.
     """
-    came_late = usage_billing.late_groups(unit.session, unit.organization.id, subscription.id)
-    if not came_late:
+    if not (sold.extras.late or sold.extras.corrections):
         return []
-    items = {
-        billed.item.id: billed
-        for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
-    }
+    subscription, items = sold.subscription, {billed.item.id: billed for billed in sold.items}
     lines = []
-    for late in came_late:
+    for late in usage_billing.late_groups(unit.session, unit.organization.id, subscription.id):
         billed = items[late.item_id]
         charges = billing_queries.metered_charges(unit.session, billed.plan.id, subscription.currency)
         metered = next(charge for charge in charges if charge.meter.id == late.meter_id)
@@ -200,15 +197,15 @@ class Metered:
         return f"{self.billed.product.name}: {words}{f', {group}' if group else ''}"
 
 
-def _usage_lines(unit: TenantUnit, invoice: Invoice, usage: Metered) -> list[RatedLine]:
+def _usage_lines(unit: TenantUnit, invoice: Invoice, usage: Metered, window: UsageWindow) -> list[RatedLine]:
     if not usage.holding.share:
         return []
     keys = {number: usage.key("usage", number) for number in usage.monthly.numbers}
-    took = usage_billing.take(unit.session, usage.window, _line_ids(unit, invoice, keys))
+    took = usage_billing.take(unit.session, window, _line_ids(unit, invoice, keys))
     # Nobody owes a minimum for a subscription that never began.
     if not took and (not usage.period.seconds or usage.subscription.status == "incomplete_expired"):
         return []
-    rated = rate_groups(usage.price, _counted(unit, usage))
+    rated = rate_groups(usage.price, _counted(unit, usage, window))
     return [_usage_line(usage, keys[group.number], group, took.get(group.number, Taken())) for group in rated]
 
 
@@ -235,7 +232,7 @@ def _usage_line(usage: Metered, key: str, group: RatedGroup, taken: Taken) -> Ra
 def _late_lines(unit: TenantUnit, invoice: Invoice, usage: Metered) -> list[RatedLine]:
     keys = {number: usage.key("late", number) for number in usage.monthly.numbers}
     took = usage_billing.take(unit.session, usage.window, _line_ids(unit, invoice, keys))
-    rated = {group.number: group for group in rate_groups(usage.price, _counted(unit, usage))}
+    rated = {group.number: group for group in rate_groups(usage.price, _counted(unit, usage, usage.window))}
     lines = []
     for number in (number for number in usage.monthly.numbers if number in took):
         this_id = line_id(unit.organization.id, invoice.id, keys[number])
@@ -306,10 +303,10 @@ def _line_ids(unit: TenantUnit, invoice: Invoice, keys: Mapping[int, str]) -> li
     return [line_id(unit.organization.id, invoice.id, keys[number]) for number in sorted(keys)]
 
 
-def _counted(unit: TenantUnit, usage: Metered) -> dict[int, Counted]:
+def _counted(unit: TenantUnit, usage: Metered, window: UsageWindow) -> dict[int, Counted]:
     """What the meter makes of the records that this period's lines have, group by group."""
     aggregation = usage.rules.aggregation
-    totals = usage_billing.totals(unit.session, usage.window)
+    totals = usage_billing.totals(unit.session, window)
     # Postgres adds exactly, and does it without the rows leaving it.
     if aggregation in (Aggregation.sum, Aggregation.count):
         return {
@@ -322,7 +319,7 @@ def _counted(unit: TenantUnit, usage: Metered) -> dict[int, Counted]:
             for number, total in totals.items()
         }
     facts: dict[int, list[UsageFact]] = {}
-    for row in usage_billing.facts(unit.session, usage.window, usage.meter.unique_property):
+    for row in usage_billing.facts(unit.session, window, usage.meter.unique_property):
         fact = UsageFact(Fraction(row.quantity), row.at, row.event_id, row.unique_value)
         facts.setdefault(row.group, []).append(fact)
     return {

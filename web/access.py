@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-from billing.errors import NotFound
-from models import reading
 from tasks.access import access
 from web import shapes
 from web.calls import PRODUCT_READS, Answer, Call, Route
@@ -13,14 +11,8 @@ _FRESH = timedelta(seconds=15)
 
 
 def show(call: Call) -> Answer:
-    code = call.path["product"]
-    own = call.known().product_id
-    with call.context.database.system() as session:
-        product = reading.product_by_code(session, code)
-    if product is None or own not in (None, product.id):
-        raise NotFound("no such product")
     organization_id = call.organization_id(call.path["organization"])
-    found = access(call.context, organization_id, code)
+    found = access(call.context, organization_id, call.path["product"], only=call.known().product_id)
     return Answer(
         shapes.Access(
             access=found.access,

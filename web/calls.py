@@ -91,8 +91,7 @@ class Call:
         object_id = self.path_id("id", missing)
         own = self.known().organization_id
         if own is None:
-            with self.context.auditor.system() as session:
-                own = owner_of(session, kind, object_id)
+            own = self.context.auditor.at_once(lambda asked: owner_of(asked, kind, object_id))
         if own is None:
             raise NotFound(missing)
         return own, object_id

@@ -43,8 +43,7 @@ def _subscription(call: Call) -> tuple[UUID, UUID]:
         raise NotFound(_MISSING, field="subscription") from None
     own = call.known().organization_id
     if own is None:
-        with call.context.auditor.system() as session:
-            own = owner_of(session, "subscription", subscription_id)
+        own = call.context.auditor.at_once(lambda asked: owner_of(asked, "subscription", subscription_id))
     if own is None:
         raise NotFound(_MISSING, field="subscription")
     return own, subscription_id

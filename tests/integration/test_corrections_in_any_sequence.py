@@ -119,7 +119,7 @@ class Life:
         period = self.acme.period(self.closed)
         with self.context.tenant(self.organization_id) as unit:
             invoice = invoice_rows.draft(unit, self._subscription(unit), "cycle", period)
-            invoicing._rate(unit, invoice, None)
+            invoicing.rate_draft(unit, invoice, None)
         self.closed += 1
 
     def adjusts(self) -> None:
@@ -127,7 +127,7 @@ class Life:
         made = adjusting.adjust(self.context, self.organization_id, subscription_id, actor="a test")
         if made is not None:
             with self.context.tenant(self.organization_id) as unit:
-                invoicing._rate(unit, invoice_rows.find(unit, made.id), None)
+                invoicing.rate_draft(unit, invoice_rows.find(unit, made.id), None)
 
     def _subscription(self, unit: Any) -> ProductSubscription:
         key = (self.organization_id, self.acme.subscription.id)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from benchmarks.indexes import Finding, findings
+from benchmarks.indexes import findings
 from benchmarks.many_rows import Rows, fill
+from benchmarks.plans import Finding
 from models.database import Database
 from tests.integration.factories import TestDatabase, fresh_database
 

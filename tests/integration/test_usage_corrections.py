@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, InvalidTerms, NotFound
 from billing.periods import Period
-from models import billing_queries, usage_billing
+from models import billing_queries, closing_queries
 from models.subscriptions import ProductSubscription
 from tasks import (
     accounts,
@@ -26,8 +26,8 @@ from tasks import (
     usage,
     usage_corrections,
 )
+from tasks.access import access
 from tasks.context import Context
-from tasks.current_usage import used_of_product
 from tasks.queue import TryLater
 from tasks.usage_corrections import Corrected, CorrectionTerms
 from tests.integration.factories import (
@@ -85,8 +85,7 @@ def standing(context: Context, acme: Quarter) -> list[tuple[str, int, str, Decim
 
 def running_usage(context: Context, acme: Quarter) -> dict[str, str]:
     """What the access check says of April: e5 used 3 runs."""
-    with context.tenant(acme.organization_id) as unit:
-        return used_of_product(unit, acme.subscription_id, acme.product_id)
+    return access(context, acme.organization_id, "flow").usage
 
 
 def test_the_newest_correction_counts_and_the_same_twice_is_one(context: Context, acme: Quarter) -> None:
@@ -248,7 +247,7 @@ def test_an_adjustment_explains_what_was_said_and_what_was_corrected(context: Co
     made = adjusting.adjust(context, acme.organization_id, acme.subscription_id, actor="a test")
     assert made is not None
     with context.tenant(acme.organization_id) as unit:
-        invoicing._rate(unit, invoice_rows.find(unit, made.id), None)
+        invoicing.rate_draft(unit, invoice_rows.find(unit, made.id), None)
         (line,) = billing_queries.lines(unit.session, made)
 
     told = explain.explain_text(explain.explain_line(context, acme.organization_id, made.id, line.id))
@@ -265,7 +264,7 @@ def test_an_adjustment_explains_what_was_said_and_what_was_corrected(context: Co
 def test_a_line_takes_any_number_of_records_a_slice_at_a_time(
     context: Context, acme: Quarter, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(usage_billing, "_MOST_TAKEN", most)
+    monkeypatch.setattr(closing_queries, "MOST_TAKEN", most)
     days = (5, 6, 6, 7)
     events = [
         {
@@ -283,7 +282,7 @@ def test_a_line_takes_any_number_of_records_a_slice_at_a_time(
     april = Period(datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC))
     with context.tenant(acme.organization_id) as unit:
         subscription = unit.session.get_one(ProductSubscription, (acme.organization_id, acme.subscription_id))
-        invoicing._rate(unit, invoice_rows.draft(unit, subscription, "cycle", april), None)
+        invoicing.rate_draft(unit, invoice_rows.draft(unit, subscription, "cycle", april), None)
 
     # e5 with 3 runs, and four with 10 each: 43, of which 33 cost 1.5 cents = 49.5, rounded half away
     with context.database.tenant(acme.organization_id) as session:

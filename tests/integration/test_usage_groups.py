@@ -93,7 +93,7 @@ class Grouped:
             else:
                 period = Period(NOW, NOW)
                 invoice = invoice_rows.draft(unit, subscription, "adjustment", period)
-                invoicing._rate(unit, invoice, None)
+                invoicing.rate_draft(unit, invoice, None)
             lines = unit.session.execute(
                 text(
                     "SELECT id FROM tenant.invoice_lines "

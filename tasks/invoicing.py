@@ -33,6 +33,7 @@ from tasks import (
     payments,
     prorations,
     rating,
+    subscriptions,
     tax,
 )
 from tasks.context import Context, TenantUnit
@@ -65,7 +66,11 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
     fetched = context.gateway.fetch("subscription", str(subscription.stripe_subscription_id))
     if period is None or fetched["status"] in ("canceled", "paused", "incomplete_expired"):
         return  # without a period the anchor has moved since: nothing ends here any more
-    if _ends(translate.subscription(fetched), boundary_at):
+    facts = translate.subscription(fetched)
+    if facts.trial_end_at != subscription.trial_end_at:  # moved by a person, and nobody has told us yet
+        subscriptions.observe(context, claimed.organization, facts)
+        return
+    if _ends(facts, boundary_at):
         raise TryLater(f"Stripe has no draft for the period that ended at {boundary_at:%Y-%m-%d %H:%M} yet")
     with context.tenant(claimed.organization) as unit:
         invoice = invoice_rows.draft(unit, subscription, "cycle", period)

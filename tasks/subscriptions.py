@@ -16,7 +16,7 @@ from models import billing_queries, change_queries, organization_queries, sale_q
 from models.sale_queries import Offer
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.work import ClaimedJob
-from tasks import balance, bundle_moves, coupons, notifications, payment_methods, tax
+from tasks import balance, bundle_moves, coupons, notifications, payment_methods, tax, trials
 from tasks.context import Context, TenantUnit
 from tasks.organizations import ensure_customer
 from tasks.queue import job, run_job
@@ -25,7 +25,6 @@ from tasks.stripe_calls import call, refusal
 log = logging.getLogger("dunlin.subscriptions")
 
 MAX_SEATS = 100_000
-_TRIAL_REMINDER = timedelta(days=3)
 _MAX_TRIAL_DAYS = 730  # Stripe's own bound on trial_period_days
 
 
@@ -218,6 +217,7 @@ def record(unit: TenantUnit, subscription: ProductSubscription, facts: Subscript
     """Bring our row in step with what Stripe says now; a stale step back is ignored by the lifecycle."""
     if subscription.stripe_subscription_id is None:
         _record_start(unit, subscription, facts)
+    trials.follow(unit, subscription, facts)
     current = SubscriptionStatus(subscription.status)
     subscription.status = move(
         SUBSCRIPTION_MOVES, current, from_stripe_subscription_status(facts.status)
@@ -241,10 +241,7 @@ def _record_start(unit: TenantUnit, subscription: ProductSubscription, facts: Su
     subscription.trial_end_at = facts.trial_end_at
     subscription.anchor_at = facts.anchor_at
     subscription.current_period_start_at = started_at
-    if facts.trial_end_at is not None:
-        due_at = max(unit.now, facts.trial_end_at - _TRIAL_REMINDER)
-        key = str(subscription.id)
-        unit.enqueue("subscriptions.remind_trial_end", key, subject_id=subscription.id, due_at=due_at)
+    trials.plan_reminder(unit, subscription)
     by_price = {item.price_id: item for item in facts.items}
     for billed in billing_queries.billed_items(unit.session, unit.organization.id, subscription.id):
         billed.item.started_at = started_at
@@ -258,15 +255,16 @@ def remind_trial_end(context: Context, claimed: ClaimedJob) -> None:
     """Tell the customer that a trial ends soon, and whether a card is there to go on with."""
     with context.tenant(claimed.organization) as unit:
         subscription = unit.session.get_one(ProductSubscription, (claimed.organization, claimed.subject))
-        if subscription.status != "trialing" or subscription.trial_end_at is None:
-            return
+        ends_at = subscription.trial_end_at
+        if subscription.status != "trialing" or ends_at is None or ends_at - unit.now > trials.REMINDER:
+            return  # the last: it was made longer
         cards = billing_queries.payment_methods(unit.session, claimed.organization)
         content = {
             "subscription_id": str(subscription.id),
-            "trial_end": subscription.trial_end_at.isoformat(),
+            "trial_end": ends_at.isoformat(),
             "has_card": any(card.is_default for card in cards),
         }
-        notifications.write(unit, "trial.ending", str(subscription.id), content)
+        notifications.write(unit, "trial.ending", f"{subscription.id}:{_stamp(ends_at)}", content)
 
 
 def _record_period(unit: TenantUnit, subscription: ProductSubscription, facts: SubscriptionFacts) -> None:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+from stripe import StripeClient
+
 from cli.demo.api import patiently
 from cli.triggering.scenes import Stage, stage_of
 from gateway import requests
@@ -411,3 +414,62 @@ def test_unused_time_that_a_person_gives_back_when_they_cancel_is_credit(world: 
     balance = world.admin.get(f"/api/billing/organizations/{max_.slug}/credit/")["balance_minor"]
     assert balance == 12_50
     world.holds(max_)
+
+
+def _trial_until(customer: Customer, moved_to: Any) -> None:
+    person, key = Person(customer), customer.world.context.settings.stripe_api_key
+    assert key is not None
+    stripe = StripeClient(key, base_addresses={"api": customer.world.stack.urls["sandbox"]})
+    stripe.v1.subscriptions.update(person.subscription["id"], {"trial_end": moved_to})
+
+
+def _trial_mails(customer: Customer) -> list[Any]:
+    return customer.rows(
+        "SELECT created_at::date::text FROM tenant.notifications "
+        "WHERE kind = 'trial.ending' AND channel = 'mail' ORDER BY 1"
+    )
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_trial_that_a_person_extends_ends_where_stripe_ends_it(world: World, lost: bool) -> None:
+    tia = world.on("2026-04-01", "tia")
+    tia.card()
+    tia.subscribes("autoflow-starter", trial_days=14)
+    tia.lives_until("2026-04-05")
+    if lost:
+        stripe_fails(world, {"event": "customer.subscription.updated", "fault": "webhook_drop"})
+
+    _trial_until(tia, 1_777_161_600)  # the 26th
+    tia.lives_until("2026-05-26T02:00")
+
+    assert tia.totals == [("first", "paid", 0), ("cycle", "paid", 35_00), ("cycle", "paid", 35_00)]
+    assert [invoice["period_end_at"][:10] for invoice in tia.invoices] == [
+        "2026-04-01",
+        "2026-04-26",
+        "2026-05-26",
+    ]
+    assert ("2026-04-23",) in _trial_mails(tia)
+    assert parked(tia) == []
+    world.holds(tia)
+
+
+def test_a_trial_that_a_person_ends_is_charged_at_once_and_its_usage_is_free(world: World) -> None:
+    uma = world.on("2026-04-01", "uma")
+    uma.card()
+    uma.subscribes("autoflow-starter", trial_days=14)
+    uma.lives_until("2026-04-05")
+    uma.uses("2026-04-03", 5_000)
+
+    _trial_until(uma, "now")
+    patiently(lambda: uma.totals, lambda found: len(found) > 1, 30.0)
+    uma.lives_until("2026-05-05T02:00")
+
+    assert sorted(uma.totals) == [
+        ("adjustment", "paid", 0),
+        ("cycle", "paid", 35_00),
+        ("cycle", "paid", 35_00),
+        ("first", "paid", 0),
+    ]
+    assert uma.charges == [("succeeded", 35_00), ("succeeded", 35_00)]
+    assert parked(uma) == []
+    world.holds(uma)

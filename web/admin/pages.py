@@ -42,7 +42,6 @@ PAGES: tuple[ListPage, ...] = (
         admin_lists.PLANS,
         (
             Column("code", "Plan", "code", page="products/productplan"),
-            Column("product", "Product"),
             Column("tier", "Tier"),
             Column("version", "Version", "number"),
             Column("base_charge", "Base", "word"),
@@ -50,7 +49,7 @@ PAGES: tuple[ListPage, ...] = (
             Column("available_standalone", "Alone", "yes"),
             Column("available_in_bundles", "Bundled", "yes"),
             Column("subscriptions", "Subscriptions", "number"),
-            Column("superseded_at", "Superseded", "time"),
+            Column("superseded_at", "Until", "time"),
         ),
         {
             "product": ("autoflow", "buildeasy", "teamspace"),

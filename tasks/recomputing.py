@@ -5,13 +5,13 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from billing.exact import exact_number
+from billing.exact import exact_number, exact_text
 from billing.invoicing import DraftLine, InvoiceDraft, LineKind, TaxTerms
 from billing.metering import Aggregation, UsageFact, aggregate
 from billing.money import Money, format_money
 from billing.periods import Period
 from billing.proration import ProratedPart
-from billing.rating import ChargeTerms, rate
+from billing.rating import ChargeTerms, Rating, rate
 from billing.rebuilding import Stored, rebuilt
 from models import explaining
 from models.database import Session
@@ -35,7 +35,8 @@ def recomputed(session: Session, rows: LineRows) -> dict[str, Any]:
     None of it for the line of a change that a person made at Stripe: its amount is Stripe's.
     """
     line, currency = rows.line, rows.line.currency
-    again = _again(session, rows)
+    rated = _rated_again(session, rows) if line.kind in _METERED else None
+    again = _again(rows, rated)
     if again is None:
         return {
             "recomputed_minor": None,
@@ -52,6 +53,7 @@ def recomputed(session: Session, rows: LineRows) -> dict[str, Any]:
     ]
     wrong = [f"{name} {_gap(found - stored, currency)}" for name, found, stored in figures if found != stored]
     wrong += _against_the_price_list(rows)
+    wrong += [] if rated is None else _against_its_quantity(line, rated)
     return {
         "recomputed_minor": again.minor,
         "discount_minor": _minor(built.discount),
@@ -121,10 +123,19 @@ def _against_the_price_list(rows: LineRows) -> list[str]:
     return [] if listed.minor == found else [f"the price list says {format_money(listed)}"]
 
 
-def _again(session: Session, rows: LineRows) -> Money | None:
+def _against_its_quantity(line: InvoiceLine, rated: Rating) -> list[str]:
+    """Within an allowance or below a minimum another quantity costs the same, and is as wrong."""
+    told = line.explanation.get("rating")
+    if not told or exact_number(told["quantity"]) == rated.quantity:
+        return []
+    return [f"its quantity is {exact_text(rated.quantity)} instead of {told['quantity']}"]
+
+
+def _again(rows: LineRows, rated: Rating | None) -> Money | None:
     line = rows.line
-    if line.kind in _METERED:
-        return _metered_again(session, rows)
+    if rated is not None:
+        # An adjustment is the whole period less what its earlier lines charged.
+        return rated.amount - Money(int(adjusts(rows).get("billed_minor", 0)), line.currency)
     if line.unit_price is not None:
         exact = Fraction(line.unit_price) * Fraction(line.quantity)
         return Money.rounded(exact, line.currency)
@@ -132,14 +143,12 @@ def _again(session: Session, rows: LineRows) -> Money | None:
     return None if part is None else part.amount
 
 
-def _metered_again(session: Session, rows: LineRows) -> Money:
-    """Rate the events again; an adjustment is the whole period less what its earlier lines charged."""
+def _rated_again(session: Session, rows: LineRows) -> Rating:
+    """Rate the line's events again, those of the lines that it adjusts among them."""
     line = rows.line
-    adjusted = adjusts(rows)
-    line_ids = [line.id, *(UUID(each) for each in adjusted.get("line_ids", ()))]
+    line_ids = [line.id, *(UUID(each) for each in adjusts(rows).get("line_ids", ()))]
     quantity = _quantity_again(session, rows, line_ids)
-    charge = rate(quantity, ChargeTerms.from_record(line.explanation["terms"])).amount
-    return charge - Money(int(adjusted.get("billed_minor", 0)), line.currency)
+    return rate(quantity, ChargeTerms.from_record(line.explanation["terms"]))
 
 
 def _quantity_again(session: Session, rows: LineRows, line_ids: Sequence[UUID]) -> Fraction:

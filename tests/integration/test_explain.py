@@ -268,6 +268,24 @@ def test_whatever_does_not_compute_again_is_said(
     assert "  again     DIFFERS: " in sums_text(found)
 
 
+def test_another_quantity_is_said_even_if_it_costs_the_same(
+    context: Context, quarter: Quarter, database: TestDatabase
+) -> None:
+    discounted(database)
+    database.break_by(
+        "UPDATE tenant.usage_records SET quantity = quantity + 0.000001 WHERE event_id IN ("
+        "SELECT min(event_id) FROM tenant.usage_records WHERE invoice_line_id IS NOT NULL)"
+    )
+
+    found = explain_invoice(context, *find_invoice(context, "ACME-000001"))
+
+    assert not found["agrees"]
+    assert [line["recomputed"]["recomputed_minor"] for line in found["lines"]] == [
+        line["line"]["amount_minor"] for line in found["lines"]
+    ]
+    assert "computed again, its quantity is " in found["lines"][1]["recomputed"]["difference"]
+
+
 @pytest.mark.parametrize("figure", ["subtotal", "discount", "tax", "credit"])
 def test_a_sum_that_is_not_that_of_the_lines_is_said(
     context: Context, quarter: Quarter, database: TestDatabase, figure: str

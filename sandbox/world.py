@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +78,8 @@ class World:
         if doc["id"] in self._snapshots:
             yield doc
             return
-        before = self._snapshots[doc["id"]] = render(self.tx, doc)
+        # Down to the bottom: what the block changes inside a hash must not change the snapshot too.
+        before = self._snapshots[doc["id"]] = deepcopy(render(self.tx, doc))
         try:
             yield doc
         finally:

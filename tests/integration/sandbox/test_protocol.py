@@ -420,3 +420,17 @@ def test_what_was_expanded_once_is_read_afresh_the_next_time(town: Town) -> None
     after = town.api.invoices.retrieve(invoice, {"expand": [path]})
     assert after.parent.subscription_details.subscription.pause_collection is None
     assert town.api.invoices.retrieve(invoice).parent.subscription_details.subscription == subscription.id
+
+
+def test_a_default_card_that_is_changed_is_an_event_and_says_what_it_was(town: Town) -> None:
+    ada = town.customer()
+    old = ada.invoice_settings.default_payment_method
+    new = town.api.payment_methods.attach("pm_card_mastercard", {"customer": ada.id}).id
+    told = len(town.api.events.list({"type": "customer.updated"}).data)
+
+    for _ in range(2):  # the second time nothing changes
+        town.api.customers.update(ada.id, {"invoice_settings": {"default_payment_method": new}})
+
+    events = town.api.events.list({"type": "customer.updated"}).data
+    assert len(events) == told + 1
+    assert events[0].data.previous_attributes.invoice_settings.default_payment_method == old

@@ -23,6 +23,18 @@ def is_free(port: int) -> bool:
         return caller.connect_ex((LOOPBACK, port)) != 0
 
 
+def held(port: int) -> socket.socket:
+    """A socket that keeps the port from every other launcher, and listens to nobody, until it is closed.
+
+    For a server that shares its port among its processes (SO_REUSEPORT, as granian does): it can still bind
+    beside this socket. A second launcher's server would share the port as well, and get its requests.
+    """
+    keeper = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    keeper.bind((LOOPBACK, port))
+    return keeper
+
+
 def free_port(taken: Collection[int] = ()) -> int:
     """A port that is free now and not in `taken`.
 

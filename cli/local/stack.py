@@ -168,6 +168,8 @@ class LocalStack:
             port = ports.choose(preferred, taken=self._ports.values())
             self._ports[name] = port
             in_use = name in ("postgres", "valkey") or name in self._commands
+            if name == "web" and in_use:
+                self._closing.callback(ports.held(port).close)
             if in_use and preferred not in (None, port):
                 self.on_notice(f"port {preferred} is taken: {name} is on {port}")
         for name in _READY_PATHS:

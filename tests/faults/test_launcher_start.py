@@ -27,7 +27,10 @@ class Ready(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
-http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Ready).serve_forever()
+class Shared(http.server.HTTPServer):
+    allow_reuse_port = True  # as granian: the launcher keeps the port with a socket of its own
+
+Shared(("127.0.0.1", int(os.environ["PORT"])), Ready).serve_forever()
 """
 
 

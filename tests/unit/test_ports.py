@@ -40,3 +40,17 @@ def test_a_port_given_to_another_process_already_is_not_given_again() -> None:
 
 def test_without_a_preference_any_free_port_will_do() -> None:
     assert ports.is_free(ports.choose(None))
+
+
+def test_a_held_port_is_taken_for_others_and_free_for_a_server_that_shares_it() -> None:
+    port = ports.free_port()
+    with ports.held(port):
+        assert not ports.is_free(port)
+        with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            server.bind(("127.0.0.1", port))
+            server.listen()
+            with socket.create_connection(("127.0.0.1", port), timeout=5):
+                server.accept()[0].close()
+    assert ports.is_free(port)

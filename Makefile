@@ -27,7 +27,7 @@ up: bootstrap ## Start everything with the demo's state and stay up until Ctrl-C
 	@$(RUN)/dunlin up
 
 test: bootstrap ## Run all tests
-	@$(RUN)/python -m pytest -n 2 --dist loadfile
+	@$(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: bootstrap ## Lint, formatting, types, import contracts: what must be clean before a commit
 	@$(RUN)/ruff check .

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -96,11 +97,15 @@ class _Sync:
         self.progress = progress
         self.report = SyncReport()
         self.listings: dict[tuple[str, str], list[Found]] = {}
+        # What stands at Stripe belongs to one row, also where another one wants the very same.
+        self.taken: set[str] = set()
+        self.taking = threading.Lock()
 
     def settle(self, read: Callable[[Session], Iterable[Wanted]]) -> None:
         """Bring the rows of one kind to Stripe, some at a time; the first failure ends the run."""
         with self.context.database.system() as session:
             rows = list(read(session))
+        self.taken |= {row.stripe_id for row in rows if row.stripe_id is not None}
         with _pool() as pool:
             for wanted, outcome in zip(rows, pool.map(self._settle_one, rows), strict=True):
                 self._tell(outcome, wanted.label)
@@ -219,7 +224,12 @@ class _Sync:
         listing = (kind, repr(params))
         if anew or listing not in self.listings:
             self.listings[listing] = list(self.context.gateway.list(kind, params))
-        return next((found for found in self.listings[listing] if matches(request.params, found)), None)
+        with self.taking:
+            free = (found for found in self.listings[listing] if found["id"] not in self.taken)
+            found = next((each for each in free if matches(request.params, each)), None)
+            if found is not None:
+                self.taken.add(found["id"])
+        return found
 
     def _tell(self, outcome: _Outcome, label: str) -> None:
         setattr(self.report, outcome, getattr(self.report, outcome) + 1)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 from uuid import uuid4
 
+from models import sale_terms
 from tests.scenarios.world import Customer, World
 
 
@@ -85,3 +86,13 @@ def test_an_exempt_organization_of_the_first_hour_pays_no_tax(world: World) -> N
 
     assert taxes(gov) == [(0, 25_00)]
     world.holds(gov)
+
+
+def test_two_rates_that_say_the_same_are_two_at_stripe_too(world: World) -> None:
+    codes = [f"same-{uuid4().hex[:8]}" for _ in range(2)]
+    for code in codes:
+        world.admin.post("/api/billing/tax_rates/", {"code": code, "name": "VAT", "percentage": "15"}, code)
+
+    with world.context.system() as unit:
+        ids = {sale_terms.tax_rate(unit.session, code).stripe_tax_rate_id for code in codes}  # type: ignore[union-attr]
+    assert len(ids) == 2 and None not in ids

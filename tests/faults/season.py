@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
+from cli.demo.api import ApiRefusal
 from gateway import requests
 from gateway.errors import Throttled, Unreachable
 from gateway.requests import Request
@@ -65,11 +66,11 @@ def _april(ada: Customer, flow: str, space: str) -> None:
 
 def _may(ada: Customer, flow: str, space: str) -> None:
     ada.lives_until("2026-05-10")
-    _posts(ada, f"subscriptions/{space}/pause")
+    _moves(ada, space, "pause", "paused")
     ada.lives_until("2026-05-16")
     changes(ada, flow, plan="autoflow-starter")
     ada.lives_until("2026-05-20")
-    _posts(ada, f"subscriptions/{space}/resume")
+    _moves(ada, space, "resume", "active")
     changes(ada, space, quantity=3, proration="next_period")
     ada.card("pm_card_chargeCustomerFail")
     ada.lives_until("2026-06-03")
@@ -96,6 +97,17 @@ def changes(customer: Customer, subscription: str, **terms: Any) -> None:
 def _posts(customer: Customer, path: str, **content: Any) -> None:
     customer.world.admin.post(f"/api/billing/{path}/", content, str(uuid4()))
     customer.rests()
+
+
+def _moves(customer: Customer, subscription: str, move: str, status: str) -> None:
+    """A move that was made, though its answer was lost, is refused when it is asked for again."""
+    try:
+        _posts(customer, f"subscriptions/{subscription}/{move}")
+    except ApiRefusal as refusal:
+        if refusal.status != 409:
+            raise
+        assert customer.world.admin.get(f"/api/billing/subscriptions/{subscription}/")["status"] == status
+        customer.rests()
 
 
 def _coupon(world: World) -> str:
@@ -192,7 +204,13 @@ def _at_stripe(customer: Customer) -> Snapshot:
             if each["status"] == "succeeded"
         ),
         "Stripe's balance": sorted((each["type"], each["amount"]) for each in transactions),
-        "Stripe's cards": [len(list(gateway.list("customer_payment_method", {"customer": customer_id})))],
+        # By their ends: a test token makes another card each time that its answer was lost.
+        "Stripe's cards": sorted(
+            {
+                each["card"]["last4"]
+                for each in gateway.list("customer_payment_method", {"customer": customer_id})
+            }
+        ),
     }
 
 

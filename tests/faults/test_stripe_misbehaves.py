@@ -1,6 +1,7 @@
 """A Stripe that throttles, fails before and after the effect, hangs, and loses or repeats its webhooks."""
 
 import json
+import os
 import urllib.request
 from collections.abc import Iterator
 
@@ -57,8 +58,10 @@ def test_a_quarter_ends_as_with_a_quiet_stripe(misbehaving: World) -> None:
     misbehaving.holds(ada)
 
 
+# It draws its faults anew each time, and some draws need longer than a run of the whole suite has.
+@pytest.mark.skipif("DUNLIN_SEASON" not in os.environ, reason="make season")
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_change_of_a_season_ends_as_with_a_quiet_stripe(world: World) -> None:
     quiet = season.a_season(world, "ada")
     expected = season.snapshot(quiet)

@@ -82,8 +82,8 @@ class Database:
         # Connections that never hold a transaction: taken and given back without a word to Postgres.
         self.single: Engine = create_engine(
             driver_url,
-            pool_size=1,
-            max_overflow=terms.size,
+            pool_size=terms.size,
+            max_overflow=2,
             isolation_level="AUTOCOMMIT",
             pool_reset_on_return=None,
             **common,

@@ -42,6 +42,7 @@ from models import (
     sale_queries,
     usage_billing,
     usage_corrections,
+    usage_inbox,
     usage_intake,
     usage_rollups,
     work,
@@ -49,7 +50,7 @@ from models import (
 from models.base import new_id
 from models.database import Database
 from models.migrate import upgrade
-from models.ops import ApiKey, UsageBatch, WebhookEvent
+from models.ops import ApiKey, WebhookEvent
 from models.reading import Page
 from models.usage_billing import UsageWindow
 from models.usage_rollups import UsedWindow
@@ -129,8 +130,8 @@ def _sweep_paths() -> list[AccessPath]:
         AccessPath("sweep: due jobs", "system", lambda s: work.due_jobs(s, NOW, 500)),
         AccessPath("sweep: exhausted jobs", "system", lambda s: work.bury_exhausted(s, NOW)),
         AccessPath("sweep: claim a job", "system", lambda s: work.claim_job(s, new_id(), lease)),
-        AccessPath("sweep: claim webhooks", "system", lambda s: mailbox.claim(s, WebhookEvent, lease, 100)),
-        AccessPath("sweep: claim batches", "system", lambda s: mailbox.claim(s, UsageBatch, lease, 100)),
+        AccessPath("sweep: claim webhooks", "system", lambda s: mailbox.claim(s, lease, 100)),
+        AccessPath("sweep: take batches", "system", lambda s: usage_inbox.take_batches(s, 100)),
         AccessPath("clock: is it at rest", "system", lambda s: clock_queries.has_work(s, new_id())),
         AccessPath(
             "clock: its organizations", "system", lambda s: organization_queries.on_clock(s, new_id())

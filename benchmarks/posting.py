@@ -13,10 +13,14 @@ from urllib.parse import urlsplit
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients saw: seconds of each acknowledged request, and what was refused (status lines)."""
+    """What the clients saw: seconds of each acknowledged request, and what was refused (status lines).
+
+    `begun` is when the first one was sent, by the monotonic clock of the machine.
+    """
 
     spans_s: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    begun: float = 0
     seconds: float = 0
     cpu_s: float = 0
 
@@ -74,10 +78,10 @@ def _generate(load: Load, answer: Connection) -> None:
     for thread in threads:
         thread.start()
     started.wait()
-    begun, worked = time.monotonic(), time.process_time()
+    tally.begun, worked = time.monotonic(), time.process_time()
     for thread in threads:
         thread.join()
-    tally.seconds, tally.cpu_s = time.monotonic() - begun, time.process_time() - worked
+    tally.seconds, tally.cpu_s = time.monotonic() - tally.begun, time.process_time() - worked
     answer.send(tally)
 
 

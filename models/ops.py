@@ -87,8 +87,14 @@ class UsageBatch(Base):
 
     __tablename__ = "usage_inbox"
     __table_args__ = (
-        UniqueConstraint("product_id", "idempotency_key"),
         CheckConstraint(_WORK_STATES, "state"),
+        Index(
+            "uq_usage_inbox_product_id_idempotency_key",
+            "product_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
         Index("ix_usage_inbox_open", "received_at", postgresql_where=text("state IN ('queued', 'running')")),
         Index("ix_usage_inbox_dead", "id", postgresql_where=text("state = 'dead'")),
         # Rows come in the sequence of their time: a block range index finds a day for almost nothing.
@@ -102,7 +108,8 @@ class UsageBatch(Base):
         {"schema": OPS},
     )
     id: Mapped[Id]
-    product_id: Mapped[UUID] = mapped_column(ForeignKey(Product.id))
+    # Its key's product, and no foreign key: each POST would look up, and lock, that one row.
+    product_id: Mapped[UUID]
     idempotency_key: Mapped[str | None]
     body_digest: Mapped[str]
     organization_ids: Mapped[list[UUID]] = mapped_column(ARRAY(PG_UUID))

@@ -12,52 +12,64 @@ R = TypeVar("R")
 
 
 class _Turn(Generic[T, R]):
-    """One caller's item, and what came of it."""
+    """One caller's item, and what came of it; a caller that waits is woken when served, or to write."""
 
-    __slots__ = ("error", "item", "result", "served")
+    __slots__ = ("error", "item", "result", "served", "wake")
 
     def __init__(self, item: T) -> None:
         self.item = item
         self.result: R | None = None
         self.error: BaseException | None = None
         self.served = False
+        self.wake = threading.Lock()
+        self.wake.acquire()
 
 
 class Gathering(Generic[T, R]):
     """Writes the items of all threads that wait, together; each gets its own result.
 
     `write` takes items and returns as many results, in their sequence. A commit waits for the disk: while
-    one thread does, the others only queue up, and the next write takes all of them. Nobody waits for
-    company. When a write of several fails each is written alone, so that one cannot fail the others.
+    one thread does, the others only queue up, and one of them writes for all. Nobody waits for company,
+    and who is served does not wait for the next write. When a write of several fails each is written
+    alone, so that one cannot fail the others.
     """
 
     def __init__(self, write: Callable[[Sequence[T]], Sequence[R]], most: int = 100) -> None:
         self._write = write
         self._most = most
+        self._guard = threading.Lock()  # of the two below
         self._waiting: list[_Turn[T, R]] = []
-        self._writing = threading.Lock()
+        self._is_writing = False
 
     def give(self, item: T) -> R:
         """Have `item` written. Raises what its own write raises."""
         turn: _Turn[T, R] = _Turn(item)
-        self._waiting.append(turn)
-        while not turn.served:
-            with self._writing:
-                if not turn.served:
-                    self._serve()
+        with self._guard:
+            self._waiting.append(turn)
+            waits, self._is_writing = self._is_writing, True
+        if waits:
+            turn.wake.acquire()
+        if not turn.served:
+            self._serve()
         if turn.error is not None:
             raise turn.error
         return turn.result  # type: ignore[return-value]  # served without an error
 
     def _serve(self) -> None:
-        # Only the holder of the lock takes away; others may append meanwhile.
-        turns = self._waiting[: self._most]
-        del self._waiting[: len(turns)]
+        """Write what waits, the caller's own turn first of all; then let the next one write."""
+        with self._guard:
+            turns = self._waiting[: self._most]
+            del self._waiting[: len(turns)]
         try:
             self._write_all(turns)
         finally:
             for turn in turns:
                 turn.served = True
+            with self._guard:
+                following = self._waiting[:1]
+                self._is_writing = bool(following)
+            for turn in [*following, *turns]:
+                turn.wake.release()
 
     def _write_all(self, turns: Sequence[_Turn[T, R]]) -> None:
         try:

@@ -9,11 +9,10 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from billing.errors import Conflict
-from models import clock_queries, mailbox, usage_intake
+from models import clock_queries, usage_inbox, usage_intake
 from models.base import new_id
-from models.database import Database
-from models.mailbox import NewBatch, StoredBatch
-from models.ops import UsageBatch
+from models.database import Database, Session
+from models.usage_inbox import NewBatch, StoredBatch, TakenBatch
 from models.work import ClaimedJob
 from tasks import adjusting
 from tasks.context import Context
@@ -25,8 +24,8 @@ __all__ = ["AcceptedBatch", "RefusedUsage", "accept_batch", "accept_checked", "b
 
 log = logging.getLogger("dunlin.usage")
 
-# One claim: enough to make a statement worth its while, little enough to lose with a worker.
-_MOST_BATCHES = 200
+# One transaction: enough to make its statements worth their while, little enough to do again.
+_STEPS = (4, 32, 256, 2_048)
 _MOST_EVENTS = 10_000
 _RETRY = timedelta(seconds=5)
 
@@ -85,67 +84,81 @@ _gatherings: WeakKeyDictionary[Database, Gathering[NewBatch, StoredBatch]] = Wea
 
 def _gathering(database: Database) -> Gathering[NewBatch, StoredBatch]:
     """POSTs that come at the same time share one commit."""
-    return shared(_gatherings, database, mailbox.store_batches)
+    return shared(_gatherings, database, usage_inbox.store_batches)
 
 
 @tick("usage.drain", queue="usage")
 def drain(context: Context) -> None:
-    """Open every stored batch that nobody has claimed; rung for, and swept for."""
+    """Open every stored batch; rung for, and swept for. What comes meanwhile rings again."""
     context.bell.answered("usage.drain")
-    while True:
-        with context.database.system() as session:
-            mailbox.bury_exhausted(session, UsageBatch)
-            claimed: Sequence[UsageBatch] = mailbox.claim(
-                session, UsageBatch, context.settings.lease, _MOST_BATCHES
-            )
-        if not claimed:
-            return
-        for group in _groups(claimed):
-            _open_group(context, group)
+    while _open_waiting(context):
+        pass
 
 
-def _groups(batches: Sequence[UsageBatch]) -> list[list[UsageBatch]]:
-    """Batches to open in one transaction, bounded by their events."""
-    groups: list[list[UsageBatch]] = [[]]
-    events = 0
-    for batch in batches:
-        if groups[-1] and events + batch.accepted > _MOST_EVENTS:
-            groups.append([])
-            events = 0
-        groups[-1].append(batch)
-        events += batch.accepted
-    return groups
-
-
-def _open_group(context: Context, batches: Sequence[UsageBatch]) -> None:
-    """Open some batches together; if that fails, one by one, so that a bad one is alone with its error."""
+def _open_waiting(context: Context) -> bool:
+    """Open as many of the batches that wait as one transaction should. Returns whether more may wait."""
+    taken: list[TakenBatch] = []
     try:
-        _open(context, batches)
+        with context.database.intake() as session:
+            more = _take(session, taken)
+            unbilled = _open(session, taken)
+    except Exception:
+        log.exception("%d usage batches could not be opened together", len(taken))
+        # A bad one shall be alone with its error.
+        for batch in taken:
+            _open_alone(context, batch.id)
+        return False
+    _follow_up(context, taken, unbilled)
+    return more
+
+
+def _take(session: Session, taken: list[TakenBatch]) -> bool:
+    """Take what waits, in growing steps: few large batches make a transaction, or many small ones."""
+    for most in _STEPS:
+        found = usage_inbox.take_batches(session, most)
+        taken += found
+        if len(found) < most:
+            return False
+        if sum(batch.accepted for batch in taken) >= _MOST_EVENTS:
+            break
+    return True
+
+
+def _open_alone(context: Context, batch_id: UUID) -> None:
+    try:
+        with context.database.intake() as session:
+            taken = usage_inbox.take_batch(session, batch_id)
+            unbilled = _open(session, taken)
     except Exception as error:
-        if len(batches) > 1:
-            for batch in batches:
-                _open_group(context, [batch])
-            return
-        log.exception("usage batch %s could not be opened", batches[0].id)
+        log.exception("usage batch %s could not be opened", batch_id)
         with context.database.system() as session:
-            mailbox.put_back(session, UsageBatch, [batches[0].id], _RETRY, type(error).__name__, failed=True)
+            usage_inbox.fail_batch(session, batch_id, _RETRY, type(error).__name__)
+    else:
+        _follow_up(context, taken, unbilled)
 
 
-def _open(context: Context, batches: Sequence[UsageBatch]) -> None:
-    ids = [batch.id for batch in batches]
-    organization_ids = sorted({organization for batch in batches for organization in batch.organization_ids})
-    with context.database.intake() as session:
-        events = sum(batch.accepted for batch in batches)
-        usage_intake.open_batches(session, organization_ids, ids, events)
-        mailbox.settle(session, UsageBatch, ids, context.wall())
-        unbilled = usage_intake.ended_with_late_usage(session, organization_ids)
+def _open(session: Session, taken: Sequence[TakenBatch]) -> Sequence[tuple[UUID, UUID]]:
+    """Make records of taken batches. Returns whose late usage no coming invoice will bill."""
+    if not taken:
+        return []
+    organization_ids, events = _organizations(taken), sum(batch.accepted for batch in taken)
+    usage_intake.open_batches(session, organization_ids, [batch.id for batch in taken], events)
+    return usage_intake.ended_with_late_usage(session, organization_ids)
+
+
+def _organizations(taken: Sequence[TakenBatch]) -> list[UUID]:
+    return sorted({organization for batch in taken for organization in batch.organization_ids})
+
+
+def _follow_up(context: Context, taken: Sequence[TakenBatch], unbilled: Sequence[tuple[UUID, UUID]]) -> None:
     for organization_id, subscription_id in unbilled:
         with context.tenant(organization_id) as unit:
             adjusting.have_billed(unit, subscription_id)
-    with context.system() as unit:
-        # A clock does not move on over usage that is not opened: it may be of the period that ends.
-        for clock_id in clock_queries.clocks_of(unit.session, organization_ids):
-            unit.ring("clocks.step", str(clock_id))
+    if taken:
+        with context.system() as unit:
+            # A clock does not move on over usage that is not opened: it may be of the period that ends.
+            for clock_id in clock_queries.clocks_of(unit.session, _organizations(taken)):
+                unit.ring("clocks.step", str(clock_id))
 
 
 @job("usage.redrive", queue="usage")

@@ -1,4 +1,4 @@
-"""What the usage door knows: whom and what an event may name. Most of it is remembered for some seconds."""
+"""What the usage door knows: whom and what an event may name. Most of it is remembered for a minute."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from tasks.context import Context
 
 # What is remembered never changes (a product's code, a meter's id, an organization's names), and what
 # is not found is always looked for: the limit only keeps a process from believing for ever.
-_REMEMBERED = timedelta(seconds=5)
+_REMEMBERED = timedelta(minutes=1)
 _MOST_REMEMBERED = 10_000
 
 

@@ -98,14 +98,12 @@ def drain(context: Context) -> None:
     context.bell.answered("webhooks.drain")
     while True:
         with context.database.system() as session:
-            mailbox.bury_exhausted(session, WebhookEvent)
-            claimed: Sequence[WebhookEvent] = mailbox.claim(
-                session, WebhookEvent, context.settings.lease, _MOST_EVENTS
-            )
-        if not claimed:
-            return
+            mailbox.bury_exhausted(session)
+            claimed = mailbox.claim(session, context.settings.lease, _MOST_EVENTS)
         for customer_id, events in _by_customer(context, claimed).items():
             _apply_customer(context, customer_id, events)
+        if len(claimed) < _MOST_EVENTS:
+            return  # what came meanwhile has rung again
 
 
 def _by_customer(context: Context, claimed: Sequence[WebhookEvent]) -> dict[str | None, list[WebhookEvent]]:
@@ -182,14 +180,14 @@ def _clocks_of(context: Context, events: Sequence[WebhookEvent]) -> set[UUID]:
 
 def _settle(context: Context, events: Sequence[WebhookEvent]) -> None:
     with context.database.system() as session:
-        mailbox.settle(session, WebhookEvent, [event.id for event in events], context.wall())
+        mailbox.settle(session, [event.id for event in events], context.wall())
 
 
 def _put_back(
     context: Context, events: Sequence[WebhookEvent], delay: timedelta, reason: str, *, failed: bool
 ) -> None:
     with context.database.system() as session:
-        mailbox.put_back(session, WebhookEvent, [event.id for event in events], delay, reason, failed=failed)
+        mailbox.put_back(session, [event.id for event in events], delay, reason, failed=failed)
 
 
 @tick("webhooks.import_missed", queue="webhooks")

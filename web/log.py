@@ -38,6 +38,8 @@ def configure_logging() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    # No line says these, and looking them up costs each record as much as its text.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def request_id(given: str) -> str:

@@ -11,11 +11,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from models import database as database_module
-from models import mailbox
+from models import usage_inbox
 from models.base import new_id
 from models.database import Connection
-from models.mailbox import NewBatch, StoredBatch
 from models.organizations import TestClock
+from models.usage_inbox import NewBatch, StoredBatch
 from tasks import usage
 from tasks.context import Context
 from tests.integration.factories import (
@@ -121,7 +121,7 @@ def test_an_answer_that_was_lost_leaves_one_row(
     def store(connection: Connection) -> StoredBatch:
         nonlocal tries
         tries += 1
-        (stored,) = mailbox.store_batches(connection, [batch])
+        (stored,) = usage_inbox.store_batches(connection, [batch])
         if tries == 1:
             cut_all(database)
             connection.execute(text("SELECT 1"))

@@ -36,7 +36,7 @@ from models.invoices import Invoice
 from models.migrate import upgrade
 from models.subscriptions import ProductSubscription
 from tasks import catalog, invoice_rows, invoicing, mirroring
-from tasks.context import Context
+from tasks.context import AT_ONCE, Context
 
 _HELD = ("I1", "I2", "I3", "I8")
 _A_STATEMENT = 1_000  # invoices that the limit writes at once
@@ -54,7 +54,7 @@ class Share:
 class _NoBell:
     """Nobody is rung: no worker runs here."""
 
-    def ring(self, task: str, subject: str | None = None) -> None:
+    def ring(self, task: str, subject: str | None = None, *, after: timedelta = AT_ONCE) -> None:
         """Nothing to do."""
 
     def answered(self, task: str) -> None:

@@ -56,10 +56,10 @@ def grant(context: Context, organization_id: UUID, amount_minor: int, reason: st
     with context.database.organization_lock(organization_id):
         with context.tenant(organization_id) as unit:
             entry = _granted(unit, amount_minor, reason.strip(), f"grant:{key}")
-            # Should this process die now, a worker goes on.
             unit.enqueue("balance.tell_stripe", str(entry.id), subject_id=entry.id)
-            unit.rings.clear()
-        tell(context, organization_id)
+            rings = unit.take_rings()
+        with context.ringing_at_last(rings):
+            tell(context, organization_id)
     return entry
 
 

@@ -137,11 +137,11 @@ def _charged(context: Context, invoice: Invoice, payment_method_id: UUID | None)
     with context.tenant(invoice.organization_id) as unit:
         card = _card(unit, payment_method_id)
         payment = payments.new_payment(unit, invoice, demanded=True)
-        # Should this process die now, a worker goes on.
         unit.enqueue("payments.finish", f"{invoice.id}:{payment.attempt}", subject_id=invoice.id)
-        unit.rings.clear()
+        rings = unit.take_rings()
     request = requests.pay_invoice(str(invoice.stripe_invoice_id), payment_method=card)
-    declined = payments.carry_out(context, invoice, payment, request)
+    with context.ringing_at_last(rings):
+        declined = payments.carry_out(context, invoice, payment, request)
     return PaymentResult(result="paid") if declined is None else _declined(declined, invoice)
 
 

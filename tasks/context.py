@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -18,12 +18,18 @@ from tasks.settings import Settings
 
 log = logging.getLogger("dunlin")
 
+AT_ONCE = timedelta(0)
+Rings = list[tuple[str, str | None]]
+
 
 class Bell(Protocol):
     """Rings a worker; a ring may be lost, so nothing may depend on it but speed."""
 
-    def ring(self, task: str, subject: str | None = None) -> None:
-        """Have a worker run `task`; rings without a subject are debounced until one is answered."""
+    def ring(self, task: str, subject: str | None = None, *, after: timedelta = AT_ONCE) -> None:
+        """Have a worker run `task`; rings without a subject are debounced until one is answered.
+
+        With `after` once that is over, unless the sweep comes sooner.
+        """
 
     def answered(self, task: str) -> None:
         """The worker looks now: what comes after this must ring again."""
@@ -47,7 +53,7 @@ class Context:
             now = self.wall()
             unit = Unit(session=session, now=now, wall=now, settings=self.settings)
             yield unit
-        self._ring(unit)
+        self._ring(unit.rings)
 
     @contextmanager
     def tenant(self, organization_id: UUID) -> Iterator["TenantUnit"]:
@@ -58,7 +64,19 @@ class Context:
         with self.database.system() as session:
             unit = self._unit(session, organization_id)
             yield unit
-        self._ring(unit)
+        self._ring(unit.rings)
+
+    @contextmanager
+    def ringing_at_last(self, rings: Rings) -> Iterator[None]:
+        """Do here and now what jobs were stored for; their rings come when that is over, however it ended.
+
+        A worker that came earlier would wait for the organization's lock. Should this process die, the
+        sweep rings, and a worker goes on.
+        """
+        try:
+            yield
+        finally:
+            self._ring(rings)
 
     @contextmanager
     def rehearsal(self, organization_id: UUID) -> Iterator["TenantUnit"]:
@@ -87,9 +105,9 @@ class Context:
             organization=organization,
         )
 
-    def _ring(self, unit: "Unit") -> None:
+    def _ring(self, rings: Rings) -> None:
         """After the commit: a worker that came earlier would not find the rows."""
-        for task, subject in unit.rings:
+        for task, subject in rings:
             self.bell.ring(task, subject)
 
 
@@ -101,11 +119,16 @@ class Unit:
     now: datetime
     wall: datetime
     settings: Settings
-    rings: list[tuple[str, str | None]] = field(default_factory=list)
+    rings: Rings = field(default_factory=list)
 
     def ring(self, task: str, subject: str | None = None) -> None:
         if (task, subject) not in self.rings:
             self.rings.append((task, subject))
+
+    def take_rings(self) -> Rings:
+        """The rings so far, which do not come with the commit then."""
+        taken, self.rings = self.rings, []
+        return taken
 
     def enqueue(
         self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None

@@ -74,10 +74,10 @@ def issue(
                     unit, actor, "invoice.credit", invoice_id, credit_note=str(note.id), **_asked(terms)
                 )
             _check_same(note, invoice_id, terms)
-            # Should this process die now, a worker goes on.
             unit.enqueue("credit_notes.send", str(note.id), subject_id=note.id)
-            unit.rings.clear()
-        _send(context, organization_id, note.id)
+            rings = unit.take_rings()
+        with context.ringing_at_last(rings):
+            _send(context, organization_id, note.id)
     return detail(context, organization_id, note.id)
 
 

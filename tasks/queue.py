@@ -5,6 +5,7 @@ lease before it runs, and `jobs.sweep` rings again for what nobody claimed.
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -23,7 +24,7 @@ from gateway.errors import Throttled, Unreachable
 from models import work
 from models.database import OrganizationBusy
 from models.work import ClaimedJob
-from tasks.context import Context
+from tasks.context import AT_ONCE, Context
 
 log = logging.getLogger("dunlin.queue")
 
@@ -31,6 +32,10 @@ celery = Celery("dunlin")
 
 _MARK_LIFETIME_MS = 2_000
 _BETWEEN_RINGS_S = 0.1
+# A wait as long as the sweep's interval is the sweep's. So is what comes when this many are waited for: while
+# Stripe is away a busy worker puts back all that it takes.
+_LONGEST_WAIT = timedelta(seconds=15)
+_MOST_WAITS = 100
 
 QUEUES = ("usage", "webhooks", "clocks", "stripe", "invoicing", "dunning", "ops")
 
@@ -58,11 +63,14 @@ def _register(name: str, queue: str, run: Callable[..., object]) -> None:
 
 
 class TryLater(BillingError):
-    """The world is not ready for this job; it goes back without using up an attempt."""
+    """The world is not ready for this job; it goes back without using up an attempt.
+
+    For `delay`, or each time for longer than the last.
+    """
 
     code = "try_later"
 
-    def __init__(self, reason: str, delay: timedelta = timedelta(seconds=30)) -> None:
+    def __init__(self, reason: str, delay: timedelta | None = None) -> None:
         super().__init__(reason)
         self.delay = delay
 
@@ -160,7 +168,7 @@ def _attempt(context: Context, claimed: ClaimedJob) -> str:
         with lock:
             _use_cases[claimed.kind](context, claimed)
     except TryLater as later:
-        return _put_back(context, claimed, later.delay, str(later))
+        return _put_back(context, claimed, later.delay or _backoff(claimed.deferrals), str(later))
     except (Throttled, Unreachable, OrganizationBusy, DatabaseError) as passing:
         log.warning("%s %s waits: %s", claimed.kind, claimed.id, type(passing).__name__)
         return _put_back(
@@ -168,8 +176,10 @@ def _attempt(context: Context, claimed: ClaimedJob) -> str:
         )
     except Exception as error:
         log.exception("%s %s failed at attempt %d", claimed.kind, claimed.id, claimed.attempts)
+        delay = _backoff(claimed.attempts)
         with context.database.system() as session:
-            work.fail_job(session, claimed, _backoff(claimed.attempts), f"{type(error).__name__}: {error}")
+            work.fail_job(session, claimed, delay, f"{type(error).__name__}: {error}")
+        context.bell.ring(claimed.kind, str(claimed.id), after=delay)
         return "failed"
     with context.database.system() as session:
         work.finish_job(session, claimed)
@@ -179,6 +189,7 @@ def _attempt(context: Context, claimed: ClaimedJob) -> str:
 def _put_back(context: Context, claimed: ClaimedJob, delay: timedelta, reason: str) -> str:
     with context.database.system() as session:
         work.defer_job(session, claimed, delay, reason)
+    context.bell.ring(claimed.kind, str(claimed.id), after=delay)
     return "deferred"
 
 
@@ -198,39 +209,51 @@ class CeleryBell:
 
     A tick's ring within a tenth of a second of the last one of this process waits until that is over, so
     that a busy door asks Redis for none of its POSTs.
+
+    A ring for work that was put back is kept until its time by a timer of this process. A message with a
+    countdown would be in a worker's hands as long, and with enough of those it takes no other.
     """
 
     def __init__(self, redis_url: str) -> None:
         self._marks = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._lock = threading.Lock()
         self._rung_at_s: dict[str, float] = {}
-        self._rings_later: set[str] = set()
+        self._waits: set[tuple[str, str | None, int]] = set()
 
-    def ring(self, task: str, subject: str | None = None) -> None:
-        if subject is not None or not self._is_too_soon(task):
+    def ring(self, task: str, subject: str | None = None, *, after: timedelta = AT_ONCE) -> None:
+        if after or (subject is None and self._is_too_soon(task)):
+            self._ring_later(task, subject, after)
+        else:
             self._ring(task, subject)
 
     def _is_too_soon(self, task: str) -> bool:
-        """Whether the ring must wait; then it is seen to that it comes."""
         with self._lock:
-            if task in self._rings_later:
-                return True
             now_s = time.monotonic()
-            wait_s = self._rung_at_s.get(task, 0.0) + _BETWEEN_RINGS_S - now_s
-            if wait_s <= 0:
-                self._rung_at_s[task] = now_s
-                return False
-            self._rings_later.add(task)
-        timer = threading.Timer(wait_s, self._ring_late, (task,))
+            if now_s < self._rung_at_s.get(task, 0.0) + _BETWEEN_RINGS_S:
+                return True
+            self._rung_at_s[task] = now_s
+            return False
+
+    def _ring_later(self, task: str, subject: str | None, after: timedelta) -> None:
+        """Ring at the first full tenth of a second from then on: those of one task and tenth are one."""
+        if after >= _LONGEST_WAIT:
+            return
+        now_s = time.monotonic()
+        tenth = math.ceil((now_s + after.total_seconds()) / _BETWEEN_RINGS_S)
+        wait = (task, subject, tenth)
+        with self._lock:
+            if wait in self._waits or (after and len(self._waits) >= _MOST_WAITS):
+                return
+            self._waits.add(wait)
+        timer = threading.Timer(tenth * _BETWEEN_RINGS_S - now_s, self._ring_late, wait)
         timer.daemon = True
         timer.start()
-        return True
 
-    def _ring_late(self, task: str) -> None:
+    def _ring_late(self, task: str, subject: str | None, tenth: int) -> None:
         with self._lock:
-            self._rings_later.discard(task)
+            self._waits.discard((task, subject, tenth))
             self._rung_at_s[task] = time.monotonic()
-        self._ring(task, None)
+        self._ring(task, subject)
 
     def _ring(self, task: str, subject: str | None) -> None:
         try:

@@ -50,7 +50,7 @@ def change(
             return subscription
         wanted = request(unit, subscription, terms)
         job_id = enqueue(unit, wanted)
-        unit.rings.clear()  # run here, so that the caller gets Stripe's answer
+        unit.take_rings()  # run here, so that the caller gets Stripe's answer
     if wanted.changed_at > unit.now:
         return subscription  # planned: a worker tells Stripe when it is time
     run_job(context, job_id)

@@ -82,7 +82,7 @@ def create(context: Context, organization_id: UUID, terms: SubscriptionTerms) ->
         if coupon is not None:
             coupons.redeem(unit, coupon, subscription)
         job_id = unit.enqueue("subscriptions.start", str(subscription.id), subject_id=subscription.id)
-        unit.rings.clear()  # run here, so that the caller gets Stripe's answer
+        unit.take_rings()  # run here, so that the caller gets Stripe's answer
     assert job_id is not None
     run_job(context, job_id)
     with context.tenant(organization_id) as unit:

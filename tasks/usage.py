@@ -133,6 +133,7 @@ def _open_alone(context: Context, batch_id: UUID) -> None:
         log.exception("usage batch %s could not be opened", batch_id)
         with context.database.system() as session:
             usage_inbox.fail_batch(session, batch_id, _RETRY, type(error).__name__)
+        context.bell.ring("usage.drain", after=_RETRY)
     else:
         _follow_up(context, taken, unbilled)
 

@@ -188,6 +188,7 @@ def _put_back(
 ) -> None:
     with context.database.system() as session:
         mailbox.put_back(session, [event.id for event in events], delay, reason, failed=failed)
+    context.bell.ring("webhooks.drain", after=delay)
 
 
 @tick("webhooks.import_missed", queue="webhooks")

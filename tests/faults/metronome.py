@@ -1,4 +1,4 @@
-"""Beat, hurried: what it sends every 15 seconds and more is rung for twice a second.
+"""Beat, hurried: what it sends every five seconds and more is rung for twice a second.
 
 A lost webhook waits for a sweep; nothing here does what a sweep would not, a story only waits less.
 """

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
@@ -13,7 +13,7 @@ from gateway.client import StripeGateway
 from models import migrate
 from models.base import SCHEMAS
 from models.database import Database
-from tasks.context import Context
+from tasks.context import AT_ONCE, Context
 from tasks.settings import Settings
 from tests.servers import postgres_url
 
@@ -73,7 +73,7 @@ def fresh_database(name: str, *, to: str = "head") -> Iterator[TestDatabase]:
 class SilentBell:
     """No worker listens: what a use case rings for is done by calling it."""
 
-    def ring(self, task: str, subject: str | None = None) -> None:
+    def ring(self, task: str, subject: str | None = None, *, after: timedelta = AT_ONCE) -> None:
         """Nothing happens; Postgres has the work."""
 
     def answered(self, task: str) -> None:

@@ -1,6 +1,8 @@
 """Jobs: claimed once, fenced by the attempt, back after a failure, dead after five."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,8 +14,9 @@ from gateway.errors import Unreachable
 from models import work
 from models.ops import Job
 from tasks import jobs, queue
-from tasks.context import Context
+from tasks.context import AT_ONCE, Context
 from tasks.queue import TryLater
+from tests.integration.databases import SilentBell
 from tests.integration.factories import TestDatabase, fresh_database, offline_context
 
 NOW = datetime.now(UTC)
@@ -41,6 +44,20 @@ def kind(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 does = [lambda: None]
+
+
+@dataclass
+class RememberedBell(SilentBell):
+    """Remembers what is rung for now, and what is for later, and how much later."""
+
+    now: list[tuple[str, str | None]] = field(default_factory=list)
+    later: list[tuple[str, str | None, timedelta]] = field(default_factory=list)
+
+    def ring(self, task: str, subject: str | None = None, *, after: timedelta = AT_ONCE) -> None:
+        if after:
+            self.later.append((task, subject, after))
+        else:
+            self.now.append((task, subject))
 
 
 def added(context: Context, kind: str, key: str = "k", due_at: datetime = NOW) -> UUID:
@@ -89,6 +106,53 @@ def test_a_finished_job_does_not_run_again(context: Context, kind: str) -> None:
     job_id = added(context, kind)
     assert queue.run_job(context, job_id) == "done"
     assert queue.run_job(context, job_id) == "not mine"
+
+
+@pytest.mark.parametrize(
+    ("problem", "least_s", "most_s"),
+    [
+        (TryLater("not yet"), 0.5, 1),
+        (TryLater("not before noon", timedelta(hours=1)), 3_600, 3_600),
+        (Unreachable("Stripe is away"), 0.5, 1),
+        (RuntimeError("a defect"), 1, 2),
+    ],
+)
+def test_what_is_put_back_is_rung_for_when_its_wait_is_over(
+    context: Context, kind: str, problem: Exception, least_s: float, most_s: float
+) -> None:
+    def wait() -> None:
+        raise problem
+
+    bell = RememberedBell()
+    listening = replace(context, bell=bell)
+    job_id = added(context, kind)
+    does[0] = wait
+    queue.run_job(listening, job_id)
+    does[0] = lambda: None
+
+    [(task, subject, after)] = bell.later
+    assert (task, subject) == (kind, str(job_id))
+    assert least_s <= after.total_seconds() <= most_s
+    until = row(context, job_id).not_before_at - datetime.now(UTC)
+    assert after - timedelta(seconds=5) < until <= after
+
+
+@pytest.mark.parametrize("end", [None, Unreachable("Stripe is away")])
+def test_what_is_done_here_is_rung_for_when_that_is_over_however_it_ended(
+    context: Context, kind: str, end: Exception | None
+) -> None:
+    listening = replace(context, bell=(bell := RememberedBell()))
+    with listening.system() as unit:
+        job_id = unit.enqueue(kind, "k")
+        rings = unit.take_rings()
+    assert bell.now == []
+
+    with nullcontext() if end is None else pytest.raises(type(end)), listening.ringing_at_last(rings):
+        assert bell.now == []
+        if end is not None:
+            raise end
+
+    assert bell.now == [(kind, str(job_id))]
 
 
 @pytest.mark.parametrize("passing", [TryLater("not yet"), Unreachable("Stripe is away")])

@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from gateway.client import StripeGateway
 from models.database import Database
 from tasks import keys
-from tasks.context import Context
+from tasks.context import AT_ONCE, Context
 from tasks.settings import Settings
 from tests.integration.factories import (
     Quarter,
@@ -41,7 +41,7 @@ class UnheardBell:
     def __init__(self) -> None:
         self.rung: list[tuple[str, str | None]] = []
 
-    def ring(self, task: str, subject: str | None = None) -> None:
+    def ring(self, task: str, subject: str | None = None, *, after: timedelta = AT_ONCE) -> None:
         self.rung.append((task, subject))
 
     def answered(self, task: str) -> None:

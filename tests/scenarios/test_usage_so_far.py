@@ -23,7 +23,8 @@ def runs(customer: Customer) -> str:
 
 
 def rolled_up(customer: Customer) -> bool:
-    """Whether beat's tick has been by since the last batch and the last correction."""
+    """Whether a tick has been by since the last batch and the last correction; rings for it as beat does."""
+    customer.world.context.bell.ring("rollups.write")
     [(left,)] = customer.rows(
         "SELECT (SELECT count(*) FROM tenant.usage_stale_hours) + (SELECT count(*) FROM ops.usage_inbox "
         f"WHERE rolled_up_at IS NULL AND organization_ids @> ARRAY['{customer.id}'::uuid])"

@@ -1,0 +1,76 @@
+"""The doorbell: what was put back is rung for when its time has come, and no sooner."""
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from tasks.queue import CeleryBell
+from tests.servers import redis_url
+
+SOON = timedelta(seconds=0.3)
+Rung = tuple[str, str | None]
+
+
+class HeardBell(CeleryBell):
+    """A doorbell on the real broker whose messages are heard here, each at its instant."""
+
+    def __init__(self) -> None:
+        super().__init__(redis_url())
+        self.heard: list[tuple[Rung, float]] = []
+
+    def _ring(self, task: str, subject: str | None) -> None:
+        self.heard.append(((task, subject), time.monotonic()))
+
+    def waits_for(self, count: int) -> list[Rung]:
+        """The rings so far, once there are `count`; then a little more, for one that should not come."""
+        give_up_at = time.monotonic() + 10
+        while len(self.heard) < count and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        return [rung for rung, _ in self.heard]
+
+
+@pytest.fixture
+def bell() -> HeardBell:
+    return HeardBell()
+
+
+def test_a_job_that_is_put_back_is_rung_for_when_its_wait_is_over(bell: HeardBell) -> None:
+    asked_at = time.monotonic()
+    bell.ring("invoicing.bill", "job-1", after=SOON)
+    bell.ring("invoicing.bill", "job-2", after=SOON)
+
+    assert set(bell.waits_for(2)) == {("invoicing.bill", "job-1"), ("invoicing.bill", "job-2")}
+    assert all(heard_at - asked_at >= SOON.total_seconds() for _, heard_at in bell.heard)
+
+
+def test_a_storm_of_waits_for_one_tick_is_one_ring(bell: HeardBell) -> None:
+    asked_at = time.monotonic()
+    for _ in range(500):
+        bell.ring("webhooks.drain", after=SOON)
+    took_s = time.monotonic() - asked_at
+
+    bell.waits_for(1)
+    assert len(bell.heard) <= 2 + took_s / 0.1
+    assert bell.heard[-1][1] - asked_at >= SOON.total_seconds()
+
+
+def test_a_wait_keeps_no_ring_from_coming_now_and_none_now_takes_the_place_of_a_wait(bell: HeardBell) -> None:
+    bell.ring("webhooks.drain", after=SOON)
+    bell.ring("webhooks.drain")
+
+    assert bell.waits_for(2) == [("webhooks.drain", None)] * 2
+    (_, now_at), (_, later_at) = bell.heard
+    assert later_at - now_at > 0.2
+
+
+def test_long_waits_and_those_beyond_counting_are_left_to_the_sweep(bell: HeardBell) -> None:
+    bell.ring("invoicing.bill", "patient", after=timedelta(minutes=5))
+    for number in range(150):
+        bell.ring("invoicing.bill", f"job-{number}", after=timedelta(seconds=14))
+    bell.ring("webhooks.drain")
+    bell.ring("webhooks.drain")  # debounced, and never left to the sweep
+
+    assert bell.waits_for(2) == [("webhooks.drain", None)] * 2
+    assert len(bell._waits) == 100

@@ -108,7 +108,7 @@ def _subscribed(context: Context, number: int) -> dict[str, Any]:
         slug=f"org-{number}", name=f"Org {number}", email="o@org.example", currency="USD"
     )
     organization = organizations.create(context, terms)
-    payment_methods.attach(context, organization.id, "pm_card_visa")
+    payment_methods.attach(context, organization.id, "pm_card_visa", organization.id)
     sale = SubscriptionTerms(plan="autoflow-starter", currency="USD")
     made = subscriptions.create(context, organization.id, sale)
     return context.gateway.fetch("subscription", str(made.subscription.stripe_subscription_id))

@@ -48,6 +48,12 @@ class Conflict(BillingError):
     code = "conflict"
 
 
+class UnderWay(Conflict):
+    """Something before it is not done yet: the same request may be made again in a moment."""
+
+    code = "under_way"
+
+
 class RefusedTransition(BillingError):
     """A lifecycle does not allow this step."""
 

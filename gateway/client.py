@@ -1,6 +1,8 @@
 """One client of Stripe: sends stored requests under stored keys, and reads objects as plain dicts."""
 
 import json
+import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +10,7 @@ from typing import Any, Protocol
 
 import stripe
 
-from gateway.errors import GatewayError, Refused
+from gateway.errors import GatewayError, Refused, Throttled
 from gateway.operations import FETCHES, LISTS, NESTED_LISTS, OPERATIONS, Route
 from gateway.refusals import sorted_out
 from gateway.requests import Request
@@ -17,6 +19,9 @@ from gateway.requests import Request
 API_VERSION: str = stripe.api_version or ""
 
 _NETWORK_RETRIES = 2  # the SDK's own default of a client is 0, and of its module 2
+# What the SDK does not repeat is a 429: nothing was done, and a moment later it mostly is. Seconds between
+# tries, halved at random so that many callers do not come back together; beyond that the caller waits.
+_THROTTLED_PAUSES_S = (0.5, 1.5)
 _TIMEOUTS_S = (5, 20)  # connect, read; the SDK's default is 80, longer than a job's lease allows
 _PAGE_SIZE = 100
 _MAX_KEY_LENGTH = 255
@@ -162,6 +167,23 @@ class StripeGateway:
         object_id: str | None,
         params: Mapping[str, Any],
         idempotency_key: str | None = None,
+    ) -> Reply:
+        for pause_s in _THROTTLED_PAUSES_S:
+            try:
+                return self._call_once(endpoint, route, object_id, params, idempotency_key)
+            except Throttled as refusal:
+                if refusal.retry_after_s is not None and refusal.retry_after_s > pause_s:
+                    raise
+                time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
+        return self._call_once(endpoint, route, object_id, params, idempotency_key)
+
+    def _call_once(
+        self,
+        endpoint: str,
+        route: Route,
+        object_id: str | None,
+        params: Mapping[str, Any],
+        idempotency_key: str | None,
     ) -> Reply:
         url = route.url(object_id)
         if self._limiter is not None:

@@ -59,7 +59,16 @@ def customers(session: Session, clock_id: UUID) -> set[str]:
 
 
 def move(session: Session, clock_id: UUID, at: datetime) -> None:
-    session.execute(update(TestClock).where(TestClock.id == clock_id).values(frozen_at=at))
+    session.execute(update(TestClock).where(TestClock.id == clock_id).values(frozen_at=at, last_error=None))
+
+
+def explain(session: Session, clock_id: UUID, why: str) -> None:
+    """Say why a clock that is on its way does not go on."""
+    session.execute(
+        update(TestClock)
+        .where(TestClock.id == clock_id, TestClock.target_at.is_not(None))
+        .values(last_error=why)
+    )
 
 
 def arrive(session: Session, clock_id: UUID, target_at: datetime) -> None:

@@ -112,32 +112,24 @@ def count_login(session: Session, email: str, now: datetime, most: int, pause: t
     return session.execute(statement, execution_options={"populate_existing": True}).scalar_one_or_none()
 
 
-def claim_answer(session: Session, caller: str, key: str, digest: str) -> IdempotentAnswer | None:
-    """Reserve a caller's idempotency key. Returns None when it is ours now, else the row that was there."""
-    claimed = session.execute(
+def keyed_request(session: Session, caller: str, key: str, digest: str) -> IdempotentAnswer:
+    """The row of a caller's idempotency key, locked; made now when the key is new."""
+    session.execute(
         insert(IdempotentAnswer)
         .values(id=new_id(), caller=caller, idempotency_key=key, request_digest=digest)
         .on_conflict_do_nothing(index_elements=["caller", "idempotency_key"])
-        .returning(IdempotentAnswer.id)
-    ).scalar_one_or_none()
-    if claimed is not None:
-        return None
+    )
     return session.execute(
         select(IdempotentAnswer)
         .where(IdempotentAnswer.caller == caller, IdempotentAnswer.idempotency_key == key)
         .with_for_update()
-    ).scalar_one_or_none()
+    ).scalar_one()
 
 
-def own_claim(session: Session, caller: str, key: str, digest: str) -> IdempotentAnswer | None:
-    """The row that this request claimed and nobody has answered yet, locked."""
+def unanswered(session: Session, request_id: UUID) -> IdempotentAnswer | None:
+    """The row of a request that nobody has answered yet, locked."""
     return session.execute(
         select(IdempotentAnswer)
-        .where(
-            IdempotentAnswer.caller == caller,
-            IdempotentAnswer.idempotency_key == key,
-            IdempotentAnswer.request_digest == digest,
-            IdempotentAnswer.status.is_(None),
-        )
+        .where(IdempotentAnswer.id == request_id, IdempotentAnswer.status.is_(None))
         .with_for_update()
     ).scalar_one_or_none()

@@ -260,7 +260,11 @@ class ReconciliationRun(Base):
 
 
 class IdempotentAnswer(Base):
-    """The first answer to a POST with an `Idempotency-Key`; a repeat gets it again."""
+    """A request with an `Idempotency-Key`, and its first answer, which a repeat gets again.
+
+    `id` names what the caller wants: a repeat of a request that came to no answer goes on with that.
+    While `claimed_until_at` lies ahead somebody is working on it.
+    """
 
     __tablename__ = "idempotent_answers"
     __table_args__ = (UniqueConstraint("caller", "idempotency_key"), {"schema": OPS})
@@ -270,6 +274,7 @@ class IdempotentAnswer(Base):
     request_digest: Mapped[str]
     status: Mapped[int | None]
     body: Mapped[dict[str, Any] | None]
+    claimed_until_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
 
 

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from billing.errors import Conflict
+from billing.errors import Conflict, UnderWay
 from models import change_queries
 from models.subscriptions import ProductSubscription, SubscriptionChange, SubscriptionItem
 from tasks.context import TenantUnit
@@ -24,7 +24,7 @@ def refuse(unit: TenantUnit, subscription: ProductSubscription) -> None:
     if unfinished is not None and unfinished.changed_at > unit.now:
         raise Conflict(_PLANNED)
     if unfinished is not None:
-        raise Conflict("another change is under way; try again in a moment")
+        raise UnderWay("another change is under way; try again in a moment")
 
 
 def new_row(

@@ -4,19 +4,21 @@ A clock goes from one due instant to the next and rests at each until everything
 so that a quarter passes in the same sequence as it would in real time.
 """
 
+import logging
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from billing.errors import Conflict, InvalidTerms, NotFound
+from billing.errors import BillingError, Conflict, InvalidTerms, NotFound
 from billing.keys import stripe_key
 from gateway import requests
 from models import clock_queries, mailbox
-from models.base import new_id
 from models.organizations import TestClock
 from tasks import webhooks
 from tasks.context import Context
 from tasks.queue import subject_task, tick
 from tasks.stripe_calls import call
+
+log = logging.getLogger("dunlin.clocks")
 
 # Stripe moves a clock at most two billing intervals at once; a month is the shortest of ours.
 _LONGEST_STEP = timedelta(days=28)
@@ -25,16 +27,23 @@ _LONGEST_WAY = timedelta(days=731)
 _FARTHEST = timedelta(days=3653)
 
 
-def create(context: Context, name: str, at: datetime) -> TestClock:
-    """Make a clock that stands at `at`, here and at Stripe. Raises Conflict in live mode."""
+def create(context: Context, name: str, at: datetime, clock_id: UUID) -> TestClock:
+    """Make a clock that stands at `at`, here and at Stripe; a repeat finds the one of its id.
+
+    Raises Conflict in live mode.
+    """
     if context.gateway.livemode:
         raise Conflict("there are no test clocks in live mode")
     if not name.strip():
         raise InvalidTerms("must not be empty", field="name")
     if abs(at - context.wall()) > _FARTHEST:
         raise InvalidTerms("must lie within ten years of today", field="at")
+    with context.database.system() as session:
+        made = session.get(TestClock, clock_id)
+    if made is not None:
+        return made
     at = at.replace(microsecond=0)
-    clock = TestClock(id=new_id(), name=name, frozen_at=at)
+    clock = TestClock(id=clock_id, name=name, frozen_at=at)
     request = requests.create_test_clock(int(at.timestamp()), name)
     clock.stripe_clock_id = str(call(context, request, stripe_key("clock", clock.id))["id"])
     with context.database.system() as session:
@@ -111,10 +120,18 @@ def _stripe_at_rest(context: Context, clock: TestClock, customers: set[str]) -> 
 
 @tick("clocks.sweep", queue="clocks")
 def sweep(context: Context) -> None:
-    """Go on with clocks whose ring was lost, after fetching events that were never delivered."""
+    """Go on with clocks whose ring was lost, after fetching events that were never delivered.
+
+    One that cannot go on says why, and stops no other.
+    """
     with context.database.system() as session:
         moving = clock_queries.moving(session)
     if moving:
         webhooks.import_missed(context)
     for clock_id in moving:
-        step(context, clock_id)
+        try:
+            step(context, clock_id)
+        except BillingError as error:
+            log.warning("clock %s stays where it is: %s", clock_id, error)
+            with context.database.system() as session:
+                clock_queries.explain(session, clock_id, f"{type(error).__name__}: {error}")

@@ -4,17 +4,18 @@ Each looks first at what Stripe has: the customer may have paid there a moment a
 the organization's lock, so that no dunning attempt runs beside it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
 from billing.dunning import Decline
-from billing.errors import Conflict, NotFound, RefusedTransition
+from billing.errors import Conflict, NotFound, RefusedTransition, UnderWay
 from billing.keys import stripe_key
 from billing.lifecycles import INVOICE_MOVES, InvoiceStatus, move
 from gateway import requests, translate
 from gateway.errors import Declined
 from models import billing_queries, credit_note_queries
+from models.base import new_id
 from models.invoices import Invoice, Payment
 from models.subscriptions import ProductSubscription
 from models.work import ClaimedJob
@@ -22,7 +23,7 @@ from tasks import audit, invoice_rows, mirroring, payments
 from tasks.context import Context, TenantUnit
 from tasks.credit_notes import find_invoice
 from tasks.queue import job
-from tasks.stripe_calls import call
+from tasks.stripe_calls import call, is_begun
 
 _UNPAID = ("open", "uncollectible")
 _REQUESTS = {
@@ -33,10 +34,14 @@ _REQUESTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentTerms:
-    """How to pay: with a card of ours by its id, None for the default one; or out of band."""
+    """How to pay: with a card of ours by its id, None for the default one; or out of band.
+
+    `id` names the demand: a repeat goes on with the attempt that it made.
+    """
 
     payment_method_id: UUID | None = None
     out_of_band: bool = False
+    id: UUID = field(default_factory=new_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +107,9 @@ def _check_closable(unit: TenantUnit, invoice: Invoice, target: InvoiceStatus) -
 
 def _check_undisturbed(unit: TenantUnit, invoice: Invoice) -> None:
     if payments.unfinished(unit, invoice) is not None:
-        raise Conflict("a payment attempt is under way; try again in a moment")
+        raise UnderWay("a payment attempt is under way; try again in a moment")
     if credit_note_queries.pending_of(unit.session, invoice) is not None:
-        raise Conflict("a credit note is under way; try again in a moment")
+        raise UnderWay("a credit note is under way; try again in a moment")
 
 
 def _catch_up(context: Context, organization_id: UUID, invoice_id: UUID) -> None:
@@ -124,38 +129,58 @@ def pay(
     or another attempt is under way.
     """
     with context.database.organization_lock(organization_id):
+        if not terms.out_of_band:
+            return _charged(context, organization_id, invoice_id, terms, actor)
+        return _paid_out_of_band(context, organization_id, invoice_id, terms, actor)
+
+
+def _charged(
+    context: Context, organization_id: UUID, invoice_id: UUID, terms: PaymentTerms, actor: str
+) -> PaymentResult:
+    with context.tenant(organization_id) as unit:
+        payment = unit.session.get(Payment, (organization_id, terms.id))
+    if payment is None:
         _catch_up(context, organization_id, invoice_id)
-        with context.tenant(organization_id) as unit:
-            invoice = _payable(unit, invoice_id)
-            audit.note(unit, actor, "invoice.pay", invoice_id, out_of_band=terms.out_of_band)
-        if terms.out_of_band:
-            return _paid_out_of_band(context, invoice)
-        return _charged(context, invoice, terms.payment_method_id)
-
-
-def _charged(context: Context, invoice: Invoice, payment_method_id: UUID | None) -> PaymentResult:
-    with context.tenant(invoice.organization_id) as unit:
-        card = _card(unit, payment_method_id)
-        payment = payments.new_payment(unit, invoice, demanded=True)
-        unit.enqueue("payments.finish", f"{invoice.id}:{payment.attempt}", subject_id=invoice.id)
-        rings = unit.take_rings()
+    with context.tenant(organization_id) as unit:
+        invoice = find_invoice(unit, invoice_id)
+        card, rings = None, []
+        if payment is None:
+            _demand(unit, invoice, terms, actor)
+            card = _card(unit, terms.payment_method_id)
+            payment = payments.new_payment(unit, invoice, demanded_as=terms.id)
+            unit.enqueue("payments.finish", f"{invoice.id}:{payment.attempt}", subject_id=invoice.id)
+            rings = unit.take_rings()
     request = requests.pay_invoice(str(invoice.stripe_invoice_id), payment_method=card)
     with context.ringing_at_last(rings):
         declined = payments.carry_out(context, invoice, payment, request)
     return PaymentResult(result="paid") if declined is None else _declined(declined, invoice)
 
 
-def _paid_out_of_band(context: Context, invoice: Invoice) -> PaymentResult:
+def _paid_out_of_band(
+    context: Context, organization_id: UUID, invoice_id: UUID, terms: PaymentTerms, actor: str
+) -> PaymentResult:
     """Stripe is told that the money came another way."""
+    key = stripe_key("pay_out_of_band", invoice_id, terms.id)
+    is_repeat = is_begun(context, key)
+    if not is_repeat:
+        _catch_up(context, organization_id, invoice_id)
+    with context.tenant(organization_id) as unit:
+        invoice = find_invoice(unit, invoice_id)
+        if not is_repeat:
+            _demand(unit, invoice, terms, actor)
     request = requests.pay_invoice_out_of_band(str(invoice.stripe_invoice_id))
-    key = stripe_key("pay_out_of_band", invoice.id)
-    reply = call(context, request, key, invoice.organization_id)
-    mirroring.observe(context, invoice.organization_id, translate.invoice(reply))
+    reply = call(context, request, key, organization_id)
+    mirroring.observe(context, organization_id, translate.invoice(reply))
     return PaymentResult(result="paid")
 
 
-def _payable(unit: TenantUnit, invoice_id: UUID) -> Invoice:
-    invoice = find_invoice(unit, invoice_id)
+def _demand(unit: TenantUnit, invoice: Invoice, terms: PaymentTerms, actor: str) -> None:
+    """Raises RefusedTransition, Conflict when there is nothing to pay, or another attempt is under way."""
+    _check_payable(unit, invoice)
+    audit.note(unit, actor, "invoice.pay", invoice.id, out_of_band=terms.out_of_band)
+
+
+def _check_payable(unit: TenantUnit, invoice: Invoice) -> None:
     if invoice.status == "draft":
         raise RefusedTransition("draft", "paid", "only an issued invoice can be paid")
     if invoice.status == "paid":
@@ -164,7 +189,6 @@ def _payable(unit: TenantUnit, invoice_id: UUID) -> Invoice:
     if invoice.parked_at is not None or unit.organization.parked_at is not None:
         raise Conflict("it is parked: a person must look first")
     _check_undisturbed(unit, invoice)
-    return invoice
 
 
 def _card(unit: TenantUnit, payment_method_id: UUID | None) -> str | None:

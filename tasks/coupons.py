@@ -6,7 +6,7 @@ only here, in the transaction that makes the subscription.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -17,6 +17,7 @@ from billing.exact import exact_number
 from billing.invoicing import InvoiceDraft, discount_codes
 from billing.money import Money
 from models import sale_queries, sale_terms
+from models.base import new_id
 from models.billing_queries import BilledItem
 from models.catalog import Coupon, Product, SubscriptionBundle
 from models.database import hold_names
@@ -36,6 +37,7 @@ class CouponTerms:
     """A coupon to add: `percent_off` (at most 2 decimals) or `amount_off_minor` with its currency.
 
     `products` are codes; none means all. `redeem_by_at` and `max_redemptions` bound who may still get it.
+    `id` is that of the coupon to make: a repeat finds it.
     """
 
     code: str
@@ -48,12 +50,13 @@ class CouponTerms:
     products: tuple[str, ...] = ()
     redeem_by_at: datetime | None = None
     max_redemptions: int | None = None
+    id: UUID = field(default_factory=new_id)
 
     def check(self) -> None:
         """Raises InvalidTerms naming the field at fault."""
-        for field, ok, rule in self._rules():
+        for name, ok, rule in self._rules():
             if not ok:
-                raise InvalidTerms(rule, field=field)
+                raise InvalidTerms(rule, field=name)
 
     def _rules(self) -> list[tuple[str, bool, str]]:
         percent, amount, months = self.percent_off, self.amount_off_minor, self.duration_in_months
@@ -90,24 +93,30 @@ def add(context: Context, terms: CouponTerms) -> CouponListing:
     terms.check()
     with context.system() as unit:
         hold_names(unit.session, "coupons")
-        if sale_terms.coupon_by_code(unit.session, terms.code) is not None:
-            raise Conflict("is taken", field="code")
-        coupon = Coupon(
-            code=terms.code,
-            name=terms.name.strip(),
-            percent_off=terms.percent_off,
-            amount_off_minor=terms.amount_off_minor,
-            currency=terms.currency,
-            duration=terms.duration,
-            duration_in_months=terms.duration_in_months,
-            active=True,
-            redeem_by_at=terms.redeem_by_at,
-            max_redemptions=terms.max_redemptions,
-            times_redeemed=0,
-        )
-        sale_terms.add_coupon(unit.session, coupon, _products(unit, terms.products))
+        if unit.session.get(Coupon, terms.id) is None:
+            _store(unit, terms)
     stripe_catalog.bring(context, catalog_objects.coupons)
     return find(context, terms.code)
+
+
+def _store(unit: Unit, terms: CouponTerms) -> None:
+    if sale_terms.coupon_by_code(unit.session, terms.code) is not None:
+        raise Conflict("is taken", field="code")
+    coupon = Coupon(
+        id=terms.id,
+        code=terms.code,
+        name=terms.name.strip(),
+        percent_off=terms.percent_off,
+        amount_off_minor=terms.amount_off_minor,
+        currency=terms.currency,
+        duration=terms.duration,
+        duration_in_months=terms.duration_in_months,
+        active=True,
+        redeem_by_at=terms.redeem_by_at,
+        max_redemptions=terms.max_redemptions,
+        times_redeemed=0,
+    )
+    sale_terms.add_coupon(unit.session, coupon, _products(unit, terms.products))
 
 
 def listed(context: Context) -> list[CouponListing]:

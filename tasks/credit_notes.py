@@ -14,7 +14,7 @@ from uuid import UUID
 from billing import credit_notes as rules
 from billing.credit_notes import Creditable, CreditedLine, Paid, Settlement, Wanted
 from billing.currencies import is_too_little
-from billing.errors import Conflict, InvalidTerms, NotFound
+from billing.errors import Conflict, InvalidTerms, NotFound, UnderWay
 from billing.keys import stripe_key
 from billing.money import Money, format_money
 from gateway import requests, translate
@@ -156,7 +156,7 @@ def _check_creditable(unit: TenantUnit, invoice: Invoice, terms: NoteTerms) -> N
     if unit.organization.parked_at is not None:
         raise Conflict("the organization is parked: a person must look first")
     if credit_note_queries.pending_of(unit.session, invoice) is not None:
-        raise Conflict("another credit note of this invoice is under way")
+        raise UnderWay("another credit note of this invoice is under way")
     if invoice.status == "paid":
         if terms.settlement not in ("refund", "credit", "out_of_band"):
             raise InvalidTerms(
@@ -165,7 +165,7 @@ def _check_creditable(unit: TenantUnit, invoice: Invoice, terms: NoteTerms) -> N
     elif terms.settlement not in (None, "reduces_due"):
         raise Conflict("nothing has been paid: a note lowers what is due", field="settlement")
     elif payments.unfinished(unit, invoice):
-        raise Conflict("a payment attempt is under way; try again in a moment")
+        raise UnderWay("a payment attempt is under way; try again in a moment")
 
 
 def _credited(terms: NoteTerms, lines: list[Creditable], invoice: Invoice, limit: int) -> list[CreditedLine]:

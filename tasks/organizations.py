@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +27,10 @@ _ADDRESS = frozenset({"line1", "line2", "city", "state", "postal_code", "country
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationTerms:
-    """What an organization is made of; `tax_rate` is the code of a catalog tax rate."""
+    """What an organization is made of; `tax_rate` is the code of a catalog tax rate.
+
+    `id` is that of the organization to make: a repeat finds it.
+    """
 
     slug: str
     name: str
@@ -38,6 +41,7 @@ class OrganizationTerms:
     tax_rate: str | None = None
     tax_exempt: str = "none"
     test_clock_id: UUID | None = None
+    id: UUID = field(default_factory=new_id)
 
     def check(self, supported: tuple[str, ...]) -> None:
         """Raises InvalidTerms naming the field at fault."""
@@ -87,8 +91,12 @@ def create(context: Context, terms: OrganizationTerms) -> Organization:
     terms.check(context.settings.supported_currencies)
     with context.system() as unit:
         hold_names(unit.session, "organizations")
+        made = unit.session.get(Organization, terms.id)
+        if made is not None:
+            return made
         _refuse_taken(unit, terms)
         organization = Organization(
+            id=terms.id,
             slug=terms.slug,
             external_id=terms.external_id,
             name=terms.name,
@@ -193,9 +201,9 @@ def ensure_customer(context: Context, organization_id: UUID) -> str:
 
 
 def _refuse_taken(unit: Unit, terms: OrganizationTerms) -> None:
-    for field, value in (("slug", terms.slug), ("external_id", terms.external_id)):
+    for name, value in (("slug", terms.slug), ("external_id", terms.external_id)):
         if value is not None and queries.by_reference(unit.session, value) is not None:
-            raise Conflict("is taken", field=field)
+            raise Conflict("is taken", field=name)
 
 
 def _tax_rate_id(unit: Unit, code: str | None) -> UUID | None:

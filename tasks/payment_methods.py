@@ -16,7 +16,7 @@ from tasks import notifications
 from tasks.context import Context, TenantUnit
 from tasks.organizations import ensure_customer
 from tasks.queue import job
-from tasks.stripe_calls import call
+from tasks.stripe_calls import call, is_begun
 
 _WARNED_BEFORE = timedelta(days=30)
 
@@ -30,23 +30,26 @@ def setup_intent(context: Context, organization_id: UUID) -> SetupIntentFacts:
     )
 
 
-def attach(context: Context, organization_id: UUID, stripe_payment_method_id: str) -> PaymentMethod:
+def attach(
+    context: Context, organization_id: UUID, stripe_payment_method_id: str, intention: UUID
+) -> PaymentMethod:
     """Give the organization a card, make it the default, and retry what is open with it.
 
+    A repeat of the same intention finds the card: a test token would make another one each time.
     Raises: Declined when the bank refuses the card, InvalidTerms for one that Stripe does not know.
     """
     customer_id = ensure_customer(context, organization_id)
     with context.database.organization_lock(organization_id):
-        attempt = new_id()
         request = requests.attach_payment_method(stripe_payment_method_id, customer_id)
         try:
-            attached = call(context, request, stripe_key("attach", attempt), organization_id)
+            attached = call(context, request, stripe_key("attach", intention), organization_id)
         except Refused as refusal:
             # Stripe names its own parameter; the caller's is this one.
             raise InvalidTerms(refusal.message, field="payment_method") from refusal
         facts = translate.payment_method(attached)
         default = requests.set_default_payment_method(customer_id, facts.id)
-        call(context, default, stripe_key("default_card", attempt), organization_id)
+        # Said anew in a repeat: another card may have become the default in between.
+        call(context, default, stripe_key("default_card", new_id()), organization_id)
         with context.tenant(organization_id) as unit:
             method = record_attached(unit, facts)
             make_default(unit, method)
@@ -54,13 +57,14 @@ def attach(context: Context, organization_id: UUID, stripe_payment_method_id: st
 
 
 def detach(context: Context, organization_id: UUID, payment_method_id: UUID) -> PaymentMethod:
-    """Take a card away, for ever. Raises NotFound."""
+    """Take a card away, for ever; a repeat changes nothing. Raises NotFound."""
     with context.tenant(organization_id) as unit:
         method = unit.session.get(PaymentMethod, (organization_id, payment_method_id))
-    if method is None or method.detached_at is not None:
+    key = stripe_key("detach", payment_method_id)
+    if method is None or (method.detached_at is not None and not is_begun(context, key)):
         raise NotFound("no such payment method")
     request = requests.detach_payment_method(method.stripe_payment_method_id)
-    call(context, request, stripe_key("detach", payment_method_id), organization_id)
+    call(context, request, key, organization_id)
     with context.tenant(organization_id) as unit:
         record_detached(unit, method.stripe_payment_method_id)
     return method

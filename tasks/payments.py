@@ -11,6 +11,7 @@ from gateway import requests, translate
 from gateway.errors import Declined, Refused
 from gateway.translate import InvoiceFacts, PaymentFacts, PaymentIntentFacts
 from models import billing_queries, credit_note_queries
+from models.base import new_id
 from models.invoices import Invoice, Payment
 from models.work import ClaimedJob
 from tasks import dunning_cases, invoice_rows, notifications
@@ -123,14 +124,15 @@ def has_card(unit: TenantUnit) -> bool:
     return any(card.is_default for card in cards)
 
 
-def new_payment(unit: TenantUnit, invoice: Invoice, *, demanded: bool = False) -> Payment:
-    """The row of the next attempt, of all that is due."""
+def new_payment(unit: TenantUnit, invoice: Invoice, *, demanded_as: UUID | None = None) -> Payment:
+    """The row of the next attempt, of all that is due; with the id of the demand that a person made."""
     payment = Payment(
         organization_id=unit.organization.id,
+        id=demanded_as or new_id(),
         invoice_id=invoice.id,
         attempt=len(billing_queries.payments(unit.session, invoice)) + 1,
         amount_minor=invoice.due_minor,
-        demanded=demanded,
+        demanded=demanded_as is not None,
         currency=invoice.currency,
         status="pending",
         attempted_at=unit.now,

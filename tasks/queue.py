@@ -115,6 +115,7 @@ def tick(name: str, queue: str) -> Callable[[Tick], Tick]:
 
     def register(function: Tick) -> Tick:
         def run() -> None:
+            bound().bell.answered(name)
             function(bound())
 
         _register(name, queue, run)

@@ -6,7 +6,7 @@ again what they cannot do.
 
 from uuid import UUID
 
-from billing.errors import Conflict
+from billing.errors import Conflict, UnderWay
 from gateway import translate
 from gateway.errors import Refused
 from gateway.translate import InvoiceFacts, SubscriptionFacts
@@ -57,7 +57,7 @@ def _parked(unit: TenantUnit, invoice_id: UUID) -> Invoice:
     if change_queries.has_unfinished_change(
         unit.session, unit.organization.id, invoice.subscription_id, unit.now
     ):
-        raise Conflict("a change of its subscription is under way; try again in a moment")
+        raise UnderWay("a change of its subscription is under way; try again in a moment")
     return invoice
 
 

@@ -59,6 +59,12 @@ def first_said(context: Context, request: Request, key: str) -> Request:
     return request if known is None else Request(known.operation, known.object_id, known.params)
 
 
+def is_begun(context: Context, key: str) -> bool:
+    """Whether `key` names an intention already: whoever asks now repeats what was asked before."""
+    with context.database.system() as session:
+        return intentions.find(session, key) is not None
+
+
 def refusal(context: Context, key: str) -> str | None:
     """Why Stripe refused what `key` names; None unless it did."""
     with context.database.system() as session:

@@ -130,6 +130,19 @@ def _has(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
+def _attached(gateway: StripeGateway, intention: StripeCall) -> Found | None:
+    """Among the customer's own: what a test token's name makes has another id."""
+    listed = gateway.list("customer_payment_method", {"customer": intention.params["customer"]})
+    return next((each for each in listed if each["id"] == intention.object_id), None)
+
+
+def _is_sent(clock: Found, params: Params) -> bool:
+    """Whether a test clock stands at an instant, or is on its way there."""
+    details = clock["status_details"].get("advancing") or {}
+    goes_to = details.get("target_frozen_time", clock["frozen_time"])
+    return bool(max(goes_to, clock["frozen_time"]) >= params["frozen_time"])
+
+
 # How a change is made, not what it comes to.
 _MANNER = frozenset(
     {
@@ -201,11 +214,7 @@ _FINDERS: Mapping[str, Finder] = {
     "pay_invoice": _now("invoice", _is("paid")),
     "void_invoice": _now("invoice", _is("void")),
     "mark_uncollectible": _now("invoice", _is("uncollectible")),
-    "attach_payment_method": _now(
-        "payment_method", lambda found, params: bool(found["customer"] == params["customer"])
-    ),
+    "attach_payment_method": _attached,
     "detach_payment_method": _now("payment_method", lambda found, _: found["customer"] is None),
-    "advance_test_clock": _now(
-        "test_clock", lambda found, params: bool(found["frozen_time"] >= params["frozen_time"])
-    ),
+    "advance_test_clock": _now("test_clock", _is_sent),
 }

@@ -4,7 +4,7 @@ The change is a row before Stripe is told of it. Each stretch of unchanged terms
 its own, so usage is rated at the terms of its time, and a proration names what it gives back.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from billing.errors import Conflict, InvalidTerms
@@ -12,6 +12,7 @@ from billing.keys import stripe_key
 from gateway import requests, translate
 from gateway.errors import Declined, Refused
 from models import change_queries, sale_queries
+from models.base import new_id
 from models.subscriptions import ProductSubscription, SubscriptionChange, SubscriptionItem
 from models.work import ClaimedJob
 from tasks import bundle_moves, change_checks, change_rows, intervals, subscriptions
@@ -28,7 +29,7 @@ class ChangeTerms:
     """What to change: another plan of the same product, seats, or a product to take out of a bundle.
 
     `product` names the item, where the subscription has several. `private`: staff may give what the
-    public does not see.
+    public does not see. `id` is that of the change: a repeat finds it.
     """
 
     plan: str | None = None
@@ -38,6 +39,7 @@ class ChangeTerms:
     interval: str | None = None
     proration: str = "prorate"
     private: bool = False
+    id: UUID = field(default_factory=new_id, compare=False)
 
 
 def change(
@@ -46,16 +48,20 @@ def change(
     """Change a subscription. Raises InvalidTerms, NotFound, Conflict saying why it cannot be."""
     with context.database.organization_lock(organization_id), context.tenant(organization_id) as unit:
         subscription = subscriptions.find(unit, subscription_id)
-        if terms.interval == subscription.interval and intervals.withdraw(unit, subscription):
-            return subscription
-        wanted = request(unit, subscription, terms)
-        job_id = enqueue(unit, wanted)
-        unit.take_rings()  # run here, so that the caller gets Stripe's answer
-    if wanted.changed_at > unit.now:
-        return subscription  # planned: a worker tells Stripe when it is time
-    run_job(context, job_id)
+        job_id = None
+        if unit.session.get(SubscriptionChange, (organization_id, terms.id)) is None:
+            if terms.interval == subscription.interval and intervals.withdraw(unit, subscription):
+                return subscription
+            wanted = request(unit, subscription, terms)
+            wanted.id = terms.id
+            job_id = enqueue(unit, wanted)
+            unit.take_rings()  # run here, so that the caller gets Stripe's answer
+            if wanted.changed_at > unit.now:
+                return subscription  # planned: a worker tells Stripe when it is time
+    if job_id is not None:
+        run_job(context, job_id)
     with context.tenant(organization_id) as unit:
-        made = unit.session.get_one(SubscriptionChange, (organization_id, wanted.id))
+        made = unit.session.get_one(SubscriptionChange, (organization_id, terms.id))
         if made.refusal is not None:
             raise Conflict(f"Stripe refused the change: {made.refusal}")
         return subscriptions.find(unit, subscription_id)

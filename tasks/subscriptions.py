@@ -1,7 +1,7 @@
-"""Subscriptions: create, cancel, reactivate; and what Stripe says they are."""
+"""Subscriptions: create; and what Stripe says they are."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from gateway import requests, translate
 from gateway.errors import Refused, Throttled, Unreachable
 from gateway.translate import SubscriptionFacts
 from models import billing_queries, change_queries, organization_queries, sale_queries
+from models.base import new_id
 from models.sale_queries import Offer
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.work import ClaimedJob
@@ -42,6 +43,8 @@ class SubscriptionTerms:
     payment_method: str | None = None
     # Staff may sell what the public does not see.
     private: bool = False
+    # Of the subscription to make: a repeat finds it.
+    id: UUID = field(default_factory=new_id)
 
     def check(self) -> None:
         """Raises InvalidTerms naming the field at fault."""
@@ -71,26 +74,34 @@ def create(context: Context, organization_id: UUID, terms: SubscriptionTerms) ->
     """
     terms.check()
     with context.tenant(organization_id) as unit:
+        is_repeat = unit.session.get(ProductSubscription, (organization_id, terms.id)) is not None
+    if not is_repeat:
+        run_job(context, _begun(context, organization_id, terms))
+    with context.tenant(organization_id) as unit:
+        started = find(unit, terms.id)
+    if started.status == "incomplete_expired":
+        why = refusal(context, stripe_key("subscribe", terms.id))
+        raise Conflict(f"Stripe refused the subscription: {why}")
+    return Created(started, _client_secret(context, started))
+
+
+def _begun(context: Context, organization_id: UUID, terms: SubscriptionTerms) -> UUID:
+    """Store the subscription with the job that starts it. Returns the job's id."""
+    with context.tenant(organization_id) as unit:
         _offer(unit, terms)
         coupon = coupons.check(unit, terms.coupon, terms.currency) if terms.coupon else None
     ensure_customer(context, organization_id)
     if terms.payment_method is not None:
-        payment_methods.attach(context, organization_id, terms.payment_method)
+        payment_methods.attach(context, organization_id, terms.payment_method, terms.id)
     with context.tenant(organization_id) as unit:
         organization_queries.hold_still(unit.session, organization_id)  # a double click buys once
         subscription = _stored(unit, terms, _offer(unit, terms))
         if coupon is not None:
             coupons.redeem(unit, coupon, subscription)
         job_id = unit.enqueue("subscriptions.start", str(subscription.id), subject_id=subscription.id)
-        unit.take_rings()  # run here, so that the caller gets Stripe's answer
+        unit.take_rings()  # run by the caller, who wants Stripe's answer
     assert job_id is not None
-    run_job(context, job_id)
-    with context.tenant(organization_id) as unit:
-        started = find(unit, subscription.id)
-    if started.status == "incomplete_expired":
-        why = refusal(context, stripe_key("subscribe", subscription.id))
-        raise Conflict(f"Stripe refused the subscription: {why}")
-    return Created(started, _client_secret(context, started))
+    return job_id
 
 
 def _offer(unit: TenantUnit, terms: SubscriptionTerms) -> Offer:
@@ -120,6 +131,7 @@ def _stored(unit: TenantUnit, terms: SubscriptionTerms, offer: Offer) -> Product
     anchor_at = trial_end_at or now
     subscription = ProductSubscription(
         organization_id=unit.organization.id,
+        id=terms.id,
         product_plan_id=offer.members[0].plan.id if offer.bundle is None else None,
         bundle_id=offer.bundle.id if offer.bundle else None,
         bundle_price_id=offer.bundle_price.id if offer.bundle_price else None,
@@ -294,62 +306,6 @@ def _record_end(unit: TenantUnit, subscription: ProductSubscription, ended_at: d
         billed.item.ended_at = billed.item.ended_at or ended_at
     unit.enqueue("invoicing.close_final_period", str(subscription.id), subject_id=subscription.id)
     unit.enqueue("dunning.stop", str(subscription.id), subject_id=subscription.id)
-
-
-def cancel(
-    context: Context, organization_id: UUID, subscription_id: UUID, at_period_end: bool
-) -> ProductSubscription:
-    """Cancel now, or at the end of the period; the last usage is billed either way. Repeats are harmless.
-
-    Raises: NotFound, RefusedTransition for one that has not started or has expired.
-    """
-    with context.database.organization_lock(organization_id):
-        with context.tenant(organization_id) as unit:
-            subscription = find(unit, subscription_id)
-        if subscription.status == "cancelled" or (at_period_end and subscription.cancel_at_period_end):
-            return subscription
-        move(SUBSCRIPTION_MOVES, SubscriptionStatus(subscription.status), SubscriptionStatus.cancelled)
-        if subscription.stripe_subscription_id is None:
-            raise Conflict("the subscription has not reached Stripe yet; try again in a moment")
-        stripe_id = subscription.stripe_subscription_id
-        if at_period_end:
-            request = requests.update_subscription(stripe_id, cancel_at_period_end=True)
-            key = stripe_key("cancel_at_end", subscription_id, _stamp(context.wall()))
-        else:
-            request, key = (
-                requests.cancel_subscription(stripe_id, "cancelled in Dunlin"),
-                stripe_key("cancel", subscription_id),
-            )
-        return _recorded(
-            context, organization_id, subscription_id, call(context, request, key, organization_id)
-        )
-
-
-def reactivate(context: Context, organization_id: UUID, subscription_id: UUID) -> ProductSubscription:
-    """Take back a cancellation at period end. Raises NotFound, Conflict once the subscription has ended."""
-    with context.database.organization_lock(organization_id):
-        with context.tenant(organization_id) as unit:
-            subscription = find(unit, subscription_id)
-        if subscription.ended_at is not None:
-            raise Conflict("the subscription has ended; make a new one")
-        if not subscription.cancel_at_period_end:
-            return subscription
-        request = requests.update_subscription(
-            str(subscription.stripe_subscription_id), cancel_at_period_end=False
-        )
-        key = stripe_key("reactivate", subscription_id, _stamp(context.wall()))
-        return _recorded(
-            context, organization_id, subscription_id, call(context, request, key, organization_id)
-        )
-
-
-def _recorded(
-    context: Context, organization_id: UUID, subscription_id: UUID, reply: dict[str, object]
-) -> ProductSubscription:
-    with context.tenant(organization_id) as unit:
-        subscription = find(unit, subscription_id)
-        record(unit, subscription, translate.subscription(reply))
-    return subscription
 
 
 def find(unit: TenantUnit, subscription_id: UUID) -> ProductSubscription:

@@ -7,7 +7,7 @@ the same one when it is taken over: a change takes effect with the next invoice.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from billing.keys import stripe_key
 from gateway import requests
 from gateway.translate import InvoiceFacts
 from models import sale_terms
+from models.base import new_id
 from models.database import hold_names
 from models.invoices import Invoice
 from models.organizations import TaxRate
@@ -35,13 +36,17 @@ _COUNTRY = re.compile(r"[A-Z]{2}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateTerms:
-    """A tax rate to add: `percentage` 15 means 15 %, at most 4 decimals; inclusive is within the prices."""
+    """A tax rate to add: `percentage` 15 means 15 %, at most 4 decimals; inclusive is within the prices.
+
+    `id` is that of the rate to make: a repeat finds it.
+    """
 
     code: str
     name: str
     percentage: Decimal
     inclusive: bool = False
     country: str | None = None
+    id: UUID = field(default_factory=new_id)
 
     def check(self) -> None:
         """Raises InvalidTerms naming the field at fault."""
@@ -63,20 +68,26 @@ def add(context: Context, terms: RateTerms) -> TaxRate:
     terms.check()
     with context.system() as unit:
         hold_names(unit.session, "tax_rates")
-        if sale_terms.tax_rate(unit.session, terms.code) is not None:
-            raise Conflict("is taken", field="code")
-        unit.session.add(
-            TaxRate(
-                code=terms.code,
-                name=terms.name,
-                percentage=terms.percentage,
-                inclusive=terms.inclusive,
-                country=terms.country,
-                active=True,
-            )
-        )
+        if unit.session.get(TaxRate, terms.id) is None:
+            _store(unit, terms)
     stripe_catalog.bring(context, catalog_objects.tax_rates)
     return find(context, terms.code)
+
+
+def _store(unit: Unit, terms: RateTerms) -> None:
+    if sale_terms.tax_rate(unit.session, terms.code) is not None:
+        raise Conflict("is taken", field="code")
+    unit.session.add(
+        TaxRate(
+            id=terms.id,
+            code=terms.code,
+            name=terms.name,
+            percentage=terms.percentage,
+            inclusive=terms.inclusive,
+            country=terms.country,
+            active=True,
+        )
+    )
 
 
 def rates(context: Context) -> Sequence[TaxRate]:

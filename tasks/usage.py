@@ -90,7 +90,6 @@ def _gathering(database: Database) -> Gathering[NewBatch, StoredBatch]:
 @tick("usage.drain", queue="usage")
 def drain(context: Context) -> None:
     """Open every stored batch; rung for, and swept for. What comes meanwhile rings again."""
-    context.bell.answered("usage.drain")
     while _open_waiting(context):
         pass
 

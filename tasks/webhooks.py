@@ -95,7 +95,6 @@ def _row(payload: dict[str, Any], source: str) -> WebhookEvent:
 @tick("webhooks.drain", queue="webhooks")
 def drain(context: Context) -> None:
     """Apply every stored event that nobody has claimed; rung for, and swept for."""
-    context.bell.answered("webhooks.drain")
     while True:
         with context.database.system() as session:
             mailbox.bury_exhausted(session)

@@ -58,6 +58,8 @@ class Call:
     body: Any
     # When this process began to serve.
     started_at: datetime
+    # The id of what the caller wants: the same one in every repeat under its `Idempotency-Key`.
+    intention: UUID
 
     def known(self) -> Caller:
         """The caller of a route that is not public."""
@@ -153,6 +155,11 @@ class Route:
     def bodies(self) -> tuple[type[msgspec.Struct], ...]:
         """The types of which the body is one."""
         return (self.body,) if self.body is not None else self.read_by_view
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it may come with an `Idempotency-Key`: what changes something, and knows who asks."""
+        return self.method != "GET" and bool(self.access)
 
     @property
     def scope(self) -> Scope:

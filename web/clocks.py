@@ -12,7 +12,7 @@ from web.calls import ADMIN, Answer, Call, Route
 def create(call: Call) -> Answer:
     _refuse_live(call)
     body: bodies.NewTestClock = call.body
-    return Answer(_clock(clocks.create(call.context, body.name, body.at)), status=201)
+    return Answer(_clock(clocks.create(call.context, body.name, body.at, call.intention)), status=201)
 
 
 def show(call: Call) -> Answer:

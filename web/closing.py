@@ -34,7 +34,9 @@ def pay(call: Call) -> Answer:
     if body.out_of_band and body.payment_method is not None:
         raise InvalidFields([FieldError("payment_method", "is not charged for money out of band")])
     organization_id, invoice_id = call.organization_of("invoice")
-    terms = closing.PaymentTerms(payment_method_id=body.payment_method, out_of_band=body.out_of_band)
+    terms = closing.PaymentTerms(
+        payment_method_id=body.payment_method, out_of_band=body.out_of_band, id=call.intention
+    )
     result = closing.pay(call.context, organization_id, invoice_id, terms, call.known().principal)
     with call.context.tenant(organization_id) as unit:
         row = unit.session.get_one(Invoice, (organization_id, invoice_id))

@@ -1,6 +1,8 @@
 """From a Flask request to a view's call, and back: the guard, the caps, the decoding, the encoding."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
 
 import msgspec
 from flask import Response, g, request
@@ -8,6 +10,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from billing.errors import NotFound
 from billing.metering import FieldError
+from models.base import new_id
 from tasks.context import Context
 from web import strict_json
 from web.auth import Doorkeeper
@@ -36,6 +39,7 @@ def view_of(route: Route, context: Context, doorkeeper: Doorkeeper) -> Callable[
             raw=raw,
             body=typed(strict_json.decode(raw) if raw.strip() else {}, route.body) if route.body else None,
             started_at=started_at,
+            intention=new_id(),
         )
         return _response(_answer(route, call))
 
@@ -44,11 +48,15 @@ def view_of(route: Route, context: Context, doorkeeper: Doorkeeper) -> Callable[
 
 def _answer(route: Route, call: Call) -> Answer:
     key = request.headers.get("Idempotency-Key")
-    if key is None or route.method != "POST" or not route.keeps_answer:
+    if key is None or not route.takes_key or not route.keeps_answer:
         return route.view(call)
     digest = digest_of(f"{route.method} {request.path.rstrip('/')}", call.raw)
     principal = call.known().principal
-    return answered_once(call.context, principal, check_key(key), digest, lambda: route.view(call))
+
+    def give(intention: UUID) -> Answer:
+        return route.view(replace(call, intention=intention))
+
+    return answered_once(call.context, principal, check_key(key), digest, give)
 
 
 def _body(max_body: int) -> bytes:

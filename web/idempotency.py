@@ -1,12 +1,18 @@
-"""`Idempotency-Key`: a repeated POST gets the first answer, the same key with another body a conflict."""
+"""`Idempotency-Key`: a repeated request gets the first answer, the same key with another body a conflict.
+
+A request that came to no answer (a failure of ours or of Stripe's, a process that died) leaves its id behind.
+Its repeat goes on under the same one: what is made carries it, and Stripe is told under it, so that what was
+done already is found and done no second time.
+"""
 
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import msgspec
 
-from billing.errors import BillingError, Conflict
+from billing.errors import BillingError, Conflict, UnderWay
 from billing.metering import FieldError
 from models import credentials
 from models.ops import IdempotentAnswer
@@ -15,7 +21,7 @@ from web.calls import Answer
 from web.problems import PROBLEM_TYPE, InvalidFields, kind_of, told
 
 MAX_KEY = 255
-# A process that died under a request leaves its claim: after this long a repeat may try again.
+# A process that died under a request leaves its claim: after this long a repeat may go on.
 ABANDONED_AFTER = timedelta(minutes=2)
 
 
@@ -34,45 +40,43 @@ def digest_of(endpoint: str, raw: bytes) -> str:
 
 
 def answered_once(
-    context: Context, principal: str, key: str, digest: str, give: Callable[[], Answer]
+    context: Context, principal: str, key: str, digest: str, give: Callable[[UUID], Answer]
 ) -> Answer:
-    """The kept answer of this key, or the one that `give` gives now, kept.
+    """The kept answer of this key, or the one that `give` gives now to the intention of that id, kept.
 
-    Refusals are kept as answers; what is our failure, or passes by itself (5xx), is not.
-    Raises Conflict for a key that came with another request, or whose first request is under way.
+    Refusals are kept as answers; what is our failure (5xx), or passes by itself, is not.
+    Raises Conflict for a key that came with another request, UnderWay while the first one is worked on.
     """
-    kept = _claim(context, principal, key, digest)
-    if kept is not None:
-        return kept
+    claimed = _claim(context, principal, key, digest)
+    if isinstance(claimed, Answer):
+        return claimed
     try:
-        answer = give()
+        answer = give(claimed)
     except BillingError as refusal:
-        if kind_of(refusal).status >= 500:
-            _forget(context, principal, key, digest)
+        if kind_of(refusal).status >= 500 or isinstance(refusal, UnderWay):
+            _release(context, claimed)
         else:
             kind, content = told(refusal)
-            _keep(context, principal, key, digest, Answer(content, kind.status, content_type=PROBLEM_TYPE))
+            _keep(context, claimed, Answer(content, kind.status, content_type=PROBLEM_TYPE))
         raise
     except Exception:
-        _forget(context, principal, key, digest)
+        _release(context, claimed)
         raise
-    _keep(context, principal, key, digest, answer)
+    _keep(context, claimed, answer)
     return answer
 
 
-def _claim(context: Context, principal: str, key: str, digest: str) -> Answer | None:
+def _claim(context: Context, principal: str, key: str, digest: str) -> Answer | UUID:
     with context.system() as unit:
-        first = credentials.claim_answer(unit.session, principal, key, digest)
-        if first is None:
-            return None
+        first = credentials.keyed_request(unit.session, principal, key, digest)
         if first.request_digest != digest:
             raise Conflict("this key was used for another request", field="Idempotency-Key")
         if first.status is not None:
             return _replay(first)
-        if unit.now - first.created_at < ABANDONED_AFTER:
-            raise Conflict("the first request with this key is under way", field="Idempotency-Key")
-        first.created_at = unit.now
-    return None
+        if first.claimed_until_at is not None and unit.now < first.claimed_until_at:
+            raise UnderWay("the first request with this key is under way", field="Idempotency-Key")
+        first.claimed_until_at = unit.now + ABANDONED_AFTER
+        return first.id
 
 
 def _replay(first: IdempotentAnswer) -> Answer:
@@ -85,9 +89,9 @@ def _replay(first: IdempotentAnswer) -> Answer:
     )
 
 
-def _keep(context: Context, principal: str, key: str, digest: str, answer: Answer) -> None:
+def _keep(context: Context, request_id: UUID, answer: Answer) -> None:
     with context.system() as unit:
-        row = credentials.own_claim(unit.session, principal, key, digest)
+        row = credentials.unanswered(unit.session, request_id)
         if row is not None:
             row.status = answer.status
             row.body = {
@@ -97,8 +101,9 @@ def _keep(context: Context, principal: str, key: str, digest: str, answer: Answe
             }
 
 
-def _forget(context: Context, principal: str, key: str, digest: str) -> None:
+def _release(context: Context, request_id: UUID) -> None:
+    """Nobody works on it any more: a repeat may go on at once."""
     with context.system() as unit:
-        row = credentials.own_claim(unit.session, principal, key, digest)
+        row = credentials.unanswered(unit.session, request_id)
         if row is not None:
-            unit.session.delete(row)
+            row.claimed_until_at = None

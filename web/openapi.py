@@ -135,12 +135,13 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         if name == "limit":
             schema = {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
         found.append({"name": name, "in": "query", "description": meaning, "schema": schema})
-    if route.method == "POST" and route.access:
+    if route.takes_key:
         found.append(
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "1 to 255 visible characters; a repeat gets the first answer",
+                "description": "1 to 255 visible characters; a repeat gets the first answer, "
+                "also after a 5xx or none",
                 "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
             }
         )
@@ -158,7 +159,7 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
         refusals |= set(_WITH_BODY)
     if route.query:
         refusals.add(422)
-    if route.method == "POST" and route.access and route.keeps_answer:
+    if route.takes_key and route.keeps_answer:
         refusals |= {409, 422}
     answers: dict[str, Any] = {str(route.status): good}
     for status in sorted(refusals):

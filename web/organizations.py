@@ -26,6 +26,7 @@ def create(call: Call) -> Answer:
         tax_rate=body.tax_rate,
         tax_exempt=body.tax_exempt,
         test_clock_id=body.test_clock,
+        id=call.intention,
     )
     return Answer(_organization(call, organizations.create(call.context, terms)), status=201)
 
@@ -71,7 +72,7 @@ def list_payment_methods(call: Call) -> Answer:
 def attach_payment_method(call: Call) -> Answer:
     body: bodies.NewPaymentMethod = call.body
     organization_id = call.organization_id(call.path["id"])
-    attached = payment_methods.attach(call.context, organization_id, body.payment_method)
+    attached = payment_methods.attach(call.context, organization_id, body.payment_method, call.intention)
     return Answer(_card(attached), status=201)
 
 

@@ -16,6 +16,7 @@ from billing.errors import (
     InvalidUsage,
     NotFound,
     RefusedTransition,
+    UnderWay,
 )
 from billing.metering import FieldError
 from gateway.errors import (
@@ -98,6 +99,7 @@ _KINDS: tuple[tuple[type[BillingError], Kind], ...] = (
     (Declined, Kind(402, "The payment was declined")),
     (Forbidden, Kind(403, "This key may not do this")),
     (NotFound, Kind(404, "Not found")),
+    (UnderWay, Kind(409, "Something before it is under way", retry_after_s=1)),
     (Conflict, Kind(409, "In conflict with what is stored")),
     (RefusedTransition, Kind(409, "The current state does not allow this")),
     (UnsupportedBody, Kind(415, "The body's type or encoding is not supported")),

@@ -24,6 +24,7 @@ def add_coupon(call: Call) -> Answer:
         products=tuple(body.products),
         redeem_by_at=body.redeem_by,
         max_redemptions=body.max_redemptions,
+        id=call.intention,
     )
     return Answer(_coupon(coupons.add(call.context, terms)), status=201)
 
@@ -45,6 +46,7 @@ def add_tax_rate(call: Call) -> Answer:
         percentage=Decimal(body.percentage),
         inclusive=body.inclusive,
         country=body.country,
+        id=call.intention,
     )
     return Answer(_tax_rate(tax.add(call.context, terms)), status=201)
 

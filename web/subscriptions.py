@@ -1,5 +1,6 @@
 """Subscriptions: subscribe, look, cancel, reactivate."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from msgspec import UNSET, UnsetType
@@ -7,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from billing.errors import InvalidTerms, NotFound
 from models import reading
 from models.reading import InvoiceDetail, SubscriptionListing
-from tasks import adjusting, pausing, previews, subscription_changes, subscriptions
+from tasks import adjusting, cancelling, pausing, previews, subscription_changes, subscriptions
 from web import bodies, shapes, usage_shapes
 from web.calls import ADMIN, ORGANIZATION, Answer, Call, Route
 from web.invoices import line as invoice_line
@@ -26,6 +27,7 @@ def create(call: Call) -> Answer:
         coupon=body.coupon,
         payment_method=body.payment_method,
         private=call.known().kind == "admin",
+        id=call.intention,
     )
     created = subscriptions.create(call.context, organization_id, terms)
     shown = _read(call, organization_id, created.subscription.id, client_secret=created.client_secret)
@@ -53,7 +55,8 @@ def detail(call: Call) -> Answer:
 
 def change(call: Call) -> Answer:
     organization_id, subscription_id = call.organization_of("subscription")
-    subscription_changes.change(call.context, organization_id, subscription_id, _change_terms(call.body))
+    terms = replace(_change_terms(call.body), id=call.intention)
+    subscription_changes.change(call.context, organization_id, subscription_id, terms)
     return Answer(_read(call, organization_id, subscription_id))
 
 
@@ -103,25 +106,27 @@ def _change_terms(body: bodies.SubscriptionChange) -> subscription_changes.Chang
 def cancel(call: Call) -> Answer:
     body: bodies.Cancellation = call.body
     organization_id, subscription_id = call.organization_of("subscription")
-    subscriptions.cancel(call.context, organization_id, subscription_id, body.at_period_end)
+    cancelling.cancel(
+        call.context, organization_id, subscription_id, call.intention, at_period_end=body.at_period_end
+    )
     return Answer(_read(call, organization_id, subscription_id))
 
 
 def pause(call: Call) -> Answer:
     organization_id, subscription_id = call.organization_of("subscription")
-    pausing.pause(call.context, organization_id, subscription_id)
+    pausing.pause(call.context, organization_id, subscription_id, call.intention)
     return Answer(_read(call, organization_id, subscription_id))
 
 
 def resume(call: Call) -> Answer:
     organization_id, subscription_id = call.organization_of("subscription")
-    pausing.resume(call.context, organization_id, subscription_id)
+    pausing.resume(call.context, organization_id, subscription_id, call.intention)
     return Answer(_read(call, organization_id, subscription_id))
 
 
 def reactivate(call: Call) -> Answer:
     organization_id, subscription_id = call.organization_of("subscription")
-    subscriptions.reactivate(call.context, organization_id, subscription_id)
+    cancelling.reactivate(call.context, organization_id, subscription_id, call.intention)
     return Answer(_read(call, organization_id, subscription_id))
 
 

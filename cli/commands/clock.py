@@ -35,10 +35,12 @@ def list_clocks() -> None:
 def create_clock(name: str, at: datetime | None) -> None:
     """Make a clock and print its id."""
     from cli.context import opened  # noqa: PLC0415
+    from models.base import new_id  # noqa: PLC0415
     from tasks.clocks import create  # noqa: PLC0415
 
     with opened() as context:
-        clock = create(context, name, at.replace(tzinfo=UTC) if at else context.wall().replace(microsecond=0))
+        stands_at = at.replace(tzinfo=UTC) if at else context.wall().replace(microsecond=0)
+        clock = create(context, name, stands_at, new_id())
     click.echo(str(clock.id))
 
 

@@ -31,7 +31,7 @@ class Stage:
     def subscribe(self, *, card: str | None = "pm_card_visa", trial_days: int = 0) -> dict[str, Any]:
         """A subscription of ours. Returns Stripe's, with its latest invoice and that one's payments."""
         if card is not None:
-            payment_methods.attach(self.context, self.organization_id, card)
+            payment_methods.attach(self.context, self.organization_id, card, new_id())
         terms = SubscriptionTerms(plan=self._plan(), currency=self._currency(), trial_days=trial_days)
         made = subscriptions.create(self.context, self.organization_id, terms)
         return self.context.gateway.fetch(
@@ -91,13 +91,13 @@ def _update_subscription(stage: Stage, **changes: Any) -> None:
 
 def _fail_payment(stage: Stage) -> None:
     invoice = stage.open_invoice()
-    payment_methods.attach(stage.context, stage.organization_id, "pm_card_chargeCustomerFail")
+    payment_methods.attach(stage.context, stage.organization_id, "pm_card_chargeCustomerFail", new_id())
     _decline(stage, invoice)
 
 
 def _require_action(stage: Stage) -> None:
     invoice = stage.open_invoice()
-    payment_methods.attach(stage.context, stage.organization_id, "pm_card_authenticationRequired")
+    payment_methods.attach(stage.context, stage.organization_id, "pm_card_authenticationRequired", new_id())
     _decline(stage, invoice)
 
 
@@ -113,7 +113,7 @@ def _delete_draft(stage: Stage) -> None:
 
 
 def _detach(stage: Stage) -> None:
-    card = payment_methods.attach(stage.context, stage.organization_id, "pm_card_visa")
+    card = payment_methods.attach(stage.context, stage.organization_id, "pm_card_visa", new_id())
     stage.person(requests.detach_payment_method(card.stripe_payment_method_id))
 
 
@@ -179,7 +179,7 @@ SCENES: Mapping[str, Callable[[Stage], object]] = {
     "invoice.updated": Stage.credit_note,
     "invoice.voided": lambda stage: stage.person(requests.void_invoice(stage.open_invoice())),
     "payment_method.attached": lambda stage: payment_methods.attach(
-        stage.context, stage.organization_id, "pm_card_visa"
+        stage.context, stage.organization_id, "pm_card_visa", new_id()
     ),
     "payment_method.detached": _detach,
     "refund.created": _refund,

@@ -55,9 +55,9 @@ def receiver() -> Iterator[tuple[str, queue.Queue[Delivery]]]:
         server.server_close()
 
 
-def fault(account: Account, operation: str, kind: str) -> None:
-    """Have the next call of an operation go wrong."""
-    body = json.dumps({"once": [{"operation": operation, "fault": kind}]}).encode()
+def fault(account: Account, operation: str, kind: str, times: int = 1) -> None:
+    """Have the next calls of an operation go wrong."""
+    body = json.dumps({"once": [{"operation": operation, "fault": kind, "times": times}]}).encode()
     headers = {"Content-Type": "application/json"}
     asked = urllib.request.Request(f"{account.base}/_sandbox/faults", body, headers, method="POST")
     with urllib.request.urlopen(asked, timeout=5) as reply:
@@ -109,7 +109,7 @@ def test_a_failure_after_the_effect_is_replayed_and_only_a_look_tells(account: A
 def test_too_many_requests_do_nothing(account: Account) -> None:
     ada = Clocked(account)
     owed, key = ada.owes(45_00), account.key("throttled")
-    fault(account, "POST /v1/invoices/{id}/pay", "http_429")
+    fault(account, "POST /v1/invoices/{id}/pay", "http_429", times=3)
     account.refusal(requests.pay_invoice(owed.id), Throttled, key)
     assert ada.invoice(owed.id).status == "open"
     assert account.send(requests.pay_invoice(owed.id), key)["status"] == "paid"

@@ -143,18 +143,26 @@ def test_nobody_listening_is_unreachable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7), (None, None), ("Sun, 06 Nov 1994 08:49:37 GMT", None)]
+    ("header", "seconds", "tries"),
+    [("7", 7, 1), (None, None, 3), ("Sun, 06 Nov 1994 08:49:37 GMT", None, 3)],
 )
-def test_too_many_requests_are_not_tried_again_by_themselves(
-    script: Script, gateway: StripeGateway, header: str | None, seconds: int | None
+def test_too_many_requests_are_tried_twice_again_unless_stripe_asks_for_more_patience(
+    script: Script, gateway: StripeGateway, header: str | None, seconds: int | None, tries: int
 ) -> None:
     headers = {"Retry-After": header} if header else {}
-    script.will_answer(
-        refusal(429, retry=True, headers=headers, type="invalid_request_error", code="rate_limit")
-    )
+    throttled = refusal(429, retry=True, headers=headers, type="invalid_request_error", code="rate_limit")
+    script.will_answer(*[throttled] * tries)
     error = raised(gateway)
     assert isinstance(error, Throttled)
-    assert (error.retry_after_s, error.request_id, len(script.asked)) == (seconds, "req_7", 1)
+    assert (error.retry_after_s, error.request_id, len(script.asked)) == (seconds, "req_7", tries)
+
+
+def test_one_request_too_many_is_no_failure(script: Script, gateway: StripeGateway) -> None:
+    script.will_answer(
+        refusal(429, retry=True, type="invalid_request_error", code="rate_limit"), Answer(body={"id": "in_1"})
+    )
+    assert gateway.send(PAY, "pay:in_1:1").object == {"id": "in_1"}
+    assert [asked.headers["idempotency-key"] for asked in script.asked] == ["pay:in_1:1"] * 2
 
 
 def test_a_decline_brings_the_banks_words(script: Script, gateway: StripeGateway) -> None:

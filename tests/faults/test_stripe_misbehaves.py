@@ -33,6 +33,7 @@ def misbehaving(world: World) -> Iterator[World]:
 
 
 def misbehave(world: World) -> None:
+    world.patience_s = 300.0  # what has failed waits longer each time, and the machine may be slow
     address = world.stack.urls["sandbox"] + "/_sandbox/faults"
     body = json.dumps(FAULTS).encode()
     switched_on = urllib.request.Request(
@@ -42,6 +43,7 @@ def misbehave(world: World) -> None:
 
 
 def behave(world: World) -> None:
+    world.patience_s = World.patience_s
     address = world.stack.urls["sandbox"] + "/_sandbox/faults"
     urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
 

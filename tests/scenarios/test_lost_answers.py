@@ -39,6 +39,15 @@ def test_credit_is_given_once(world: World, ada: Customer) -> None:
     world.holds(ada)
 
 
+def test_a_card(world: World, ada: Customer) -> None:
+    """Under the name of a test token Stripe knows no card that could be looked at."""
+    loses(world, "POST /v1/payment_methods/{id}/attach")
+    ada.card("pm_card_mastercard")
+
+    assert ada.rows("SELECT brand FROM tenant.payment_methods WHERE is_default") == [("mastercard",)]
+    world.holds(ada)
+
+
 def test_a_pause_and_its_end(world: World, ada: Customer) -> None:
     subscription = ada.subscribes("autoflow-starter")
 

@@ -157,3 +157,24 @@ def test_an_end_is_found_in_the_objects_state(operation: str, object_: Any, ther
 def test_a_clock_is_found_by_its_name_and_time(moved_to: int, there: bool) -> None:
     shown = Shown(lists={"test_clock": [{"id": "clock_1", "name": "ada", "frozen_time": moved_to}]})
     assert (found(shown, "create_test_clock", CLOCK) is not None) is there
+
+
+@pytest.mark.parametrize(
+    ("clock", "there"),
+    [
+        ({"frozen_time": 100, "status_details": {}}, True),
+        ({"frozen_time": 50, "status_details": {"advancing": {"target_frozen_time": 100}}}, True),
+        ({"frozen_time": 50, "status_details": {"advancing": {"target_frozen_time": 99}}}, False),
+        ({"frozen_time": 50, "status_details": {}}, False),
+    ],
+)
+def test_a_clock_on_its_way_has_been_sent(clock: dict[str, Any], there: bool) -> None:
+    """Sent again to the same instant it would be refused for ever."""
+    shown = Shown({"clock_1": clock})
+    assert (found(shown, "advance_test_clock", {"frozen_time": 100}, "clock_1") is not None) is there
+
+
+@pytest.mark.parametrize(("card", "there"), [("pm_1", True), ("pm_card_visa", False)])
+def test_a_card_is_found_among_its_customers(card: str, there: bool) -> None:
+    shown = Shown(lists={"customer_payment_method": [{"id": "pm_1"}]})
+    assert (found(shown, "attach_payment_method", {"customer": "cus_1"}, card) is not None) is there

@@ -1,12 +1,13 @@
 """A month's end: subscriptions with usage are closed, rated and made final invoices; how many a second.
 
-`python -m benchmarks.billing [--subscriptions 100000] [--closed 2000]` starts Postgres on durable settings
+`python -m benchmarks.billing [--subscriptions 100000] [--closed 20000]` starts Postgres on durable settings
 and writes organizations with a subscription and usage each, in the period to close and in the running one.
-As many processes as there are cores then do what the jobs of a cycle invoice do in Postgres: adopt the
-draft, rate it, number and seal it, a transaction each, as Stripe's calls stand between them. Those calls and
-the queue's messages are left out, and the calls counted apart. The limit beside it is one writer that copies
-the same rows with a statement for each thousand invoices. Exits with 1 unless each that was closed has one
-final invoice that has taken its own period's usage and no other, and the invariants hold.
+As many processes as there are cores then do what the jobs of cycle invoices do in Postgres: adopt the
+drafts, rate them, number and seal them, many in a transaction each, as Stripe's calls stand between them.
+Those calls and the queue's messages are left out, and the calls counted apart, in a running system. The limit
+beside it is one writer that copies the same rows with a statement for each thousand invoices. Exits with 1
+unless each that was closed has one final invoice that has taken its own period's usage and no other, and the
+invariants hold.
 """
 
 import argparse
@@ -20,11 +21,10 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import psycopg
 
-from benchmarks import machine
+from benchmarks import machine, stripe_calls
 from benchmarks.holders import holders
 from benchmarks.many_rows import numbered
 from billing.periods import Interval, period_at
@@ -32,11 +32,14 @@ from cli.context import opened
 from cli.local.stack import LocalStack
 from gateway.translate import InvoiceFacts
 from models import invariants
-from models.invoices import Invoice
 from models.migrate import upgrade
 from models.subscriptions import ProductSubscription
-from tasks import catalog, invoice_rows, invoicing, mirroring
+from tasks import adopting_together, catalog, finishing_together, rating_together
+from tasks.adopting_together import Seen
 from tasks.context import AT_ONCE, Context
+from tasks.finishing_together import Final
+from tasks.queue import MOST_TOGETHER
+from tasks.rating_together import Draft
 
 _HELD = ("I1", "I2", "I3", "I8")
 _A_STATEMENT = 1_000  # invoices that the limit writes at once
@@ -65,8 +68,9 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     arguments.add_argument("--subscriptions", type=int, default=100_000)
     arguments.add_argument("--events", type=int, default=10, help="of each subscription in each period")
-    arguments.add_argument("--closed", type=int, default=2_000, help="how many of them to close; 0 is all")
+    arguments.add_argument("--closed", type=int, default=20_000, help="how many of them to close; 0 is all")
     arguments.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    arguments.add_argument("--together", type=int, default=MOST_TOGETHER, help="invoices in a transaction")
     chosen = arguments.parse_args()
     chosen.closed = min(chosen.closed or chosen.subscriptions, chosen.subscriptions)
     print(machine.describe())
@@ -81,7 +85,9 @@ def main() -> int:
             on_notice=lambda _notice: None,
         )
         with stack, opened(stack.environment) as context:
-            return _measure(stack, context, chosen)
+            failed = _measure(stack, context, chosen)
+    stripe_calls.report(stripe_calls.count())
+    return failed
 
 
 def _measure(stack: LocalStack, context: Context, chosen: argparse.Namespace) -> int:
@@ -122,51 +128,62 @@ def _store_usage(look: psycopg.Connection[Any], events: int) -> None:
 def _close_all(environment: dict[str, str], chosen: argparse.Namespace) -> list[Share]:
     """Close as many as are to be closed, evenly out of all, by all processes at once."""
     numbers = range(0, chosen.subscriptions, chosen.subscriptions // chosen.closed)[: chosen.closed]
+    end_at = _period_end(environment)
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(chosen.processes) as pool:
         running: list[AsyncResult[Share]] = [
-            pool.apply_async(_close_share, (environment, numbers[each :: chosen.processes]))
+            pool.apply_async(
+                _close_share, (environment, numbers[each :: chosen.processes], end_at, chosen.together)
+            )
             for each in range(chosen.processes)
         ]
         return [each.get() for each in running]
 
 
-def _close_share(environment: dict[str, str], numbers: range) -> Share:
+def _period_end(environment: dict[str, str]) -> datetime:
+    """When the period to close ended: the same instant for all."""
+    organization_id, subscription_id = numbered("organization", 0), numbered("subscription", 0)
+    with opened(environment) as context, context.tenant(organization_id) as unit:
+        subscription = unit.session.get_one(ProductSubscription, (organization_id, subscription_id))
+        began_at = subscription.anchor_at
+    return period_at(began_at, Interval.month, began_at).end
+
+
+def _close_share(environment: dict[str, str], numbers: range, end_at: datetime, together: int) -> Share:
     with opened(environment) as made:
         context = replace(made, bell=_NoBell())
         begun_at_s, worked_s = time.time(), time.process_time()
-        for number in numbers:
-            _close(context, numbered("organization", number), numbered("subscription", number))
+        for start in range(0, len(numbers), together):
+            _close(context, numbers[start : start + together], end_at)
         return Share(begun_at_s, time.time(), time.process_time() - worked_s)
 
 
-def _close(context: Context, organization_id: UUID, subscription_id: UUID) -> None:
-    """What the jobs of one cycle invoice do here, between their calls to Stripe."""
-    with context.tenant(organization_id) as unit:
-        subscription = unit.session.get_one(ProductSubscription, (organization_id, subscription_id))
-        closed = period_at(subscription.anchor_at, Interval.month, subscription.anchor_at)
-        facts = _stripes(subscription, closed.end)
-        invoice = mirroring.adopt_cycle(unit, subscription, facts)
-        assert invoice is not None
-        invoice_id = invoice.id
-    with context.tenant(organization_id) as unit:
-        invoice = invoice_rows.find(unit, invoice_id)
-        invoicing.rate_draft(unit, invoice, facts)
-    with context.tenant(organization_id) as unit:
-        invoice = invoice_rows.find(unit, invoice_id)
-        invoicing.finish(unit, invoice, _finalized(facts, invoice), [])
+def _close(context: Context, numbers: range, end_at: datetime) -> None:
+    """What the jobs of some cycle invoices do here, between their calls to Stripe."""
+    owners = {f"in_{number}": numbered("organization", number) for number in numbers}
+    seen = [Seen(owners[f"in_{number}"], _stripes(number, end_at)) for number in numbers]
+    ours = adopting_together.adopt(context, seen)
+    drafts = [Draft(each.organization_id, ours[each.facts.id], each.facts) for each in seen]
+    rated = rating_together.rate(context, drafts)
+    finals = [
+        Final(
+            each.organization_id, each.invoice_id, _finalized(each.facts, rated[each.invoice_id].total_minor)
+        )
+        for each in drafts
+    ]
+    assert len(finishing_together.finish(context, finals)) == len(numbers), "none of them is unusual"
 
 
-def _stripes(subscription: ProductSubscription, end_at: datetime) -> InvoiceFacts:
+def _stripes(number: int, end_at: datetime) -> InvoiceFacts:
     """Stripe's draft of a cycle, as the rating sees it."""
     return InvoiceFacts(
-        id=f"in_{subscription.id}",
+        id=f"in_{number}",
         customer_id="cus",
-        subscription_id=subscription.stripe_subscription_id,
+        subscription_id=f"sub_{number}",
         status="draft",
         billing_reason="subscription_cycle",
         auto_advance=False,
-        currency=subscription.currency,
+        currency="USD",
         subtotal_minor=0,
         discount_minor=0,
         tax_minor=0,
@@ -193,8 +210,7 @@ def _stripes(subscription: ProductSubscription, end_at: datetime) -> InvoiceFact
     )
 
 
-def _finalized(facts: InvoiceFacts, invoice: Invoice) -> InvoiceFacts:
-    total = invoice.total_minor
+def _finalized(facts: InvoiceFacts, total: int) -> InvoiceFacts:
     return replace(
         facts, status="open", total_minor=total, amount_due_minor=total, finalized_at=datetime.now(UTC)
     )

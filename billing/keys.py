@@ -42,6 +42,8 @@ def _joined(*parts: object) -> str:
 
 def _part(part: object) -> str:
     """One part as text in which the separator cannot occur, so that no two keys run together."""
+    if isinstance(part, UUID):
+        return str(part)
     if isinstance(part, Real) and not isinstance(part, Rational):
         raise TypeError("a float has no one text: use an int, a Fraction or text")
     if isinstance(part, datetime):

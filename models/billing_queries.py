@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
+from billing.groups import GroupedTerms, read_match
+from billing.metering import Aggregation
+from billing.usage import Holding, MeterRules
 from models.catalog import Meter, PlanCharge, PlanPrice, Product, ProductPlan
 from models.invoices import DunningCase, DunningStep, Invoice, InvoiceLine, Notification, Payment
 from models.subscriptions import PaymentMethod, ProductSubscription, SubscriptionItem
@@ -23,10 +27,31 @@ class BilledItem:
     price: PlanPrice
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MeteredCharge:
+    """A plan's price for a meter; its terms are read once, however many subscriptions have them."""
+
     charge: PlanCharge
     meter: Meter
+
+    @cached_property
+    def monthly(self) -> GroupedTerms:
+        return GroupedTerms.from_record(self.charge.terms)
+
+    @cached_property
+    def rules(self) -> MeterRules:
+        filters = read_match(self.meter.filters, field="filters")
+        return MeterRules(Aggregation(self.meter.aggregation), filters)
+
+    def price(self, holding: Holding) -> GroupedTerms:
+        """The terms of a period in which the plan was held so."""
+        if holding not in self._prices:
+            self._prices[holding] = holding.price(self.monthly, self.rules.aggregation)
+        return self._prices[holding]
+
+    @cached_property
+    def _prices(self) -> dict[Holding, GroupedTerms]:
+        return {}
 
 
 # Built once: to build a statement costs nearly as much as to send it.

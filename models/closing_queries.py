@@ -40,22 +40,23 @@ class Sold:
     extras: Extras
 
 
-_EXTRAS = text(
-    """
-    SELECT EXISTS (SELECT FROM tenant.pending_charges c
-                   WHERE c.organization_id = :organization_id AND c.subscription_id = :subscription_id),
-           EXISTS (SELECT FROM tenant.coupon_redemptions c
-                   WHERE c.organization_id = :organization_id AND c.subscription_id = :subscription_id),
-           EXISTS (SELECT FROM tenant.usage_records r
-                   WHERE r.organization_id = :organization_id AND r.subscription_id = :subscription_id
-                     AND r.late AND r.state = 'waiting'),
-           EXISTS (SELECT FROM tenant.usage_corrections k WHERE k.organization_id = :organization_id),
-           EXISTS (SELECT FROM tenant.usage_records r
-                   WHERE r.organization_id = :organization_id AND r.subscription_id = :subscription_id
-                     AND r.occurred_at >= :start_at AND r.occurred_at < :end_at AND r.state = 'waiting'
-                   OFFSET :most LIMIT 1)
-    """
-)
+# The names stand for expressions: a parameter of one subscription, a column of many.
+EXTRAS = """
+    EXISTS (SELECT FROM tenant.pending_charges c
+            WHERE c.organization_id = {organization_id} AND c.subscription_id = {subscription_id}),
+    EXISTS (SELECT FROM tenant.coupon_redemptions c
+            WHERE c.organization_id = {organization_id} AND c.subscription_id = {subscription_id}),
+    EXISTS (SELECT FROM tenant.usage_records r
+            WHERE r.organization_id = {organization_id} AND r.subscription_id = {subscription_id}
+              AND r.late AND r.state = 'waiting'),
+    EXISTS (SELECT FROM tenant.usage_corrections k WHERE k.organization_id = {organization_id}),
+    EXISTS (SELECT FROM tenant.usage_records r
+            WHERE r.organization_id = {organization_id} AND r.subscription_id = {subscription_id}
+              AND r.occurred_at >= {start_at} AND r.occurred_at < {end_at} AND r.state = 'waiting'
+            OFFSET {most} LIMIT 1)
+"""
+_NAMES = ("organization_id", "subscription_id", "start_at", "end_at", "most")
+_EXTRAS = text(f"SELECT {EXTRAS.format(**{name: f':{name}' for name in _NAMES})}")
 
 
 def sold(session: Session, subscription: ProductSubscription, period: Period) -> Sold:

@@ -1,7 +1,7 @@
 """Connections and transactions: one engine per process, one organization per tenant transaction."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -118,6 +118,17 @@ class Database:
             session.execute(text("SET LOCAL ROLE dunlin_intake"))
             yield session
 
+    @contextmanager
+    def billing(self) -> Iterator[Session]:
+        """One transaction that adopts, rates or seals cycle invoices of many organizations.
+
+        Its statements join lists of keys with tables of any size: they go by index, whatever statistics
+        there are. A list is taken for a hundred rows, and a new table for an empty one.
+        """
+        with self.system() as session:
+            session.execute(_AS_BILLING)
+            yield session
+
     def at_once(self, work: Callable[[Connection], T]) -> T:
         """Do `work` with every statement a transaction of its own: no BEGIN and no COMMIT to wait for.
 
@@ -159,6 +170,19 @@ class Database:
                 connection.execute(
                     text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": name}
                 )
+
+    @contextmanager
+    def free_organizations(self, organization_ids: Collection[UUID]) -> Iterator[set[UUID]]:
+        """Hold the locks of those organizations whose lock is free, and of no other; yields which.
+
+        Nobody is waited for, so two that ask for many cannot wait for each other.
+        """
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            held = connection.execute(_TRY_LOCKS, {"ids": list(organization_ids)}).scalars()
+            try:
+                yield set(held)
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock_all()"))
 
     def refuse_unsafe_role(self) -> None:
         """Raise UnsafeDatabaseRole when this role bypasses or owns what row-level security guards."""
@@ -221,6 +245,20 @@ def enter(session: Session, organization_id: UUID) -> None:
         {"setting": SETTING, "organization_id": str(organization_id)},
     )
 
+
+_TRY_LOCKS = text(
+    """
+    SELECT id FROM unnest(CAST(:ids AS uuid[])) AS id
+    WHERE pg_try_advisory_lock(hashtextextended(CAST(id AS text), 0))
+    """
+)
+
+_AS_BILLING = text(
+    """
+    SELECT set_config('role', 'dunlin_billing', true), set_config('enable_seqscan', 'off', true),
+           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+    """
+)
 
 _ROLE_CHECK = text(
     """

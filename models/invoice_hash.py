@@ -56,6 +56,13 @@ _LINE_FIELDS = (
 _ROWS_PER_FETCH = 2_000
 
 
+def _columns(table: type[Invoice | InvoiceLine], names: Iterable[str]) -> list[InstrumentedAttribute[Any]]:
+    return [getattr(table, name) for name in names]
+
+
+LINE_COLUMNS = _columns(InvoiceLine, _LINE_FIELDS)
+
+
 def content_hash(session: Session, organization_id: UUID, invoice_id: UUID) -> str:
     """Hash the invoice as it stands in this session: SHA-256, 64 hex digits.
 
@@ -71,12 +78,16 @@ def content_hash(session: Session, organization_id: UUID, invoice_id: UUID) -> s
         if invoice.number is None:
             raise ValueError("an invoice is hashed with its number: set it first")
         lines = session.execute(
-            select(*_columns(InvoiceLine, _LINE_FIELDS))
+            select(*LINE_COLUMNS)
             .where(InvoiceLine.organization_id == organization_id, InvoiceLine.invoice_id == invoice_id)
             .order_by(InvoiceLine.position, InvoiceLine.id)
         )
-        head = {name: getattr(invoice, name) for name in _INVOICE_FIELDS}
-        return _digest(head, (row._mapping for row in lines))
+        return digest(head(invoice), (row._mapping for row in lines))
+
+
+def head(invoice: Invoice) -> dict[str, Any]:
+    """What is hashed of the invoice itself."""
+    return {name: getattr(invoice, name) for name in _INVOICE_FIELDS}
 
 
 def changed_invoices(session: Session) -> Iterator[tuple[UUID, UUID, str]]:
@@ -91,7 +102,7 @@ def changed_invoices(session: Session) -> Iterator[tuple[UUID, UUID, str]]:
             Invoice.id.label("invoice_id"),
             Invoice.content_hash,
             *heads,
-            *_columns(InvoiceLine, _LINE_FIELDS),
+            *LINE_COLUMNS,
         )
         .outerjoin(
             InvoiceLine,
@@ -105,17 +116,14 @@ def changed_invoices(session: Session) -> Iterator[tuple[UUID, UUID, str]]:
         rows, key=attrgetter("organization_id", "invoice_id")
     ):
         content = [row._mapping for row in group]
-        head = {name: content[0][f"invoice_{name}"] for name in _INVOICE_FIELDS}
+        invoice = {name: content[0][f"invoice_{name}"] for name in _INVOICE_FIELDS}
         lines = [line for line in content if line["id"] is not None]
-        if _digest(head, lines) != content[0]["content_hash"]:
-            yield organization_id, invoice_id, str(head["number"])
+        if digest(invoice, lines) != content[0]["content_hash"]:
+            yield organization_id, invoice_id, str(invoice["number"])
 
 
-def _columns(table: type[Invoice | InvoiceLine], names: Iterable[str]) -> list[InstrumentedAttribute[Any]]:
-    return [getattr(table, name) for name in names]
-
-
-def _digest(invoice: Mapping[str, Any], lines: Iterable[Mapping[Any, Any]]) -> str:
+def digest(invoice: Mapping[str, Any], lines: Iterable[Mapping[Any, Any]]) -> str:
+    """The hash of an invoice's head and its lines, which come in the sequence of their positions."""
     content = {
         "invoice": {name: _canonical(invoice[name]) for name in _INVOICE_FIELDS},
         "lines": [{name: _canonical(line[name]) for name in _LINE_FIELDS} for line in lines],

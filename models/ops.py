@@ -30,6 +30,7 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(_WORK_STATES, "state"),
         Index("ix_jobs_due", "clock_id", "due_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_kind", "kind", "clock_id", "due_at", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_running", "lease_until_at", postgresql_where=text("state = 'running'")),
         Index("ix_jobs_subject", "subject_id"),
         Index("ix_jobs_dead", "id", postgresql_where=text("state = 'dead'")),

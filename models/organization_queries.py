@@ -1,6 +1,6 @@
 """Finding organizations: by id, slug, external id, or their customer at Stripe."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -81,6 +81,16 @@ def by_customer(session: Session, stripe_customer_id: str) -> Organization | Non
     return session.execute(
         select(Organization).where(Organization.stripe_customer_id == stripe_customer_id)
     ).scalar_one_or_none()
+
+
+def ids_by_customers(session: Session, stripe_customer_ids: Collection[str]) -> dict[str, UUID]:
+    """The organizations of customers at Stripe, for those that are ours."""
+    rows = session.execute(
+        select(Organization.stripe_customer_id, Organization.id).where(
+            Organization.stripe_customer_id.in_(stripe_customer_ids)
+        )
+    )
+    return {str(customer_id): organization_id for customer_id, organization_id in rows}
 
 
 def on_clock(session: Session, clock_id: UUID) -> Sequence[Organization]:

@@ -13,6 +13,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from models import bulk
 from models.base import new_id
 from models.ops import Job
 
@@ -44,6 +45,11 @@ class ClaimedJob:
         return self.subject_id
 
     @property
+    def is_first_try(self) -> bool:
+        """Nothing of it has been done before: what Stripe answers is an answer of now."""
+        return self.attempts == 1 and self.deferrals == 0
+
+    @property
     def number(self) -> int:
         """The number at the end of the key, for jobs that are counted."""
         return int(self.unique_key.rpartition(":")[2])
@@ -51,7 +57,21 @@ class ClaimedJob:
 
 def add_job(session: Session, job: Job) -> UUID | None:
     """Store a job unless its `unique_key` exists. Returns its id, or None when it was there."""
-    values = {
+    statement = (
+        insert(Job).values(_row(job)).on_conflict_do_nothing(index_elements=["unique_key"]).returning(Job.id)
+    )
+    return session.execute(statement).scalar_one_or_none()
+
+
+def add_jobs(session: Session, jobs: Sequence[Job]) -> dict[str, UUID]:
+    """Store jobs unless their keys exist. Returns the ids of those that were not there, by their keys."""
+    rows = [_row(job) for job in jobs]
+    added = bulk.insert_missing(session, Job, rows)
+    return {row["unique_key"]: row["id"] for row in rows if row["id"] in added}
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {
         "id": new_id(),
         "kind": job.kind,
         "organization_id": job.organization_id,
@@ -60,10 +80,6 @@ def add_job(session: Session, job: Job) -> UUID | None:
         "clock_id": job.clock_id,
         "due_at": job.due_at,
     }
-    statement = (
-        insert(Job).values(values).on_conflict_do_nothing(index_elements=["unique_key"]).returning(Job.id)
-    )
-    return session.execute(statement).scalar_one_or_none()
 
 
 _CLAIM_JOB = text(
@@ -84,6 +100,64 @@ def claim_job(session: Session, job_id: UUID, lease: timedelta) -> ClaimedJob | 
         _CLAIM_JOB, {"id": job_id, "lease_s": lease.total_seconds(), "max_attempts": MAX_ATTEMPTS}
     ).one_or_none()
     return ClaimedJob(*row) if row else None
+
+
+# What a claim reads: jobs due on the wall, on clocks of their own, and those that a dead worker has left.
+_CLAIM_DUE = text(
+    """
+    WITH of_the_wall AS (
+        SELECT id FROM ops.jobs
+        WHERE kind = :kind AND clock_id IS NULL AND state = 'queued' AND due_at <= :wall
+          AND not_before_at <= clock_timestamp() AND attempts < :max_attempts
+        ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED
+    ), of_clocks AS (
+        SELECT j.id FROM ops.test_clocks c JOIN ops.jobs j ON j.clock_id = c.id AND j.due_at <= c.frozen_at
+        WHERE j.kind = :kind AND j.state = 'queued' AND j.not_before_at <= clock_timestamp()
+          AND j.attempts < :max_attempts
+        ORDER BY j.due_at LIMIT :most FOR UPDATE OF j SKIP LOCKED
+    ), abandoned AS (
+        SELECT id FROM ops.jobs
+        WHERE kind = :kind AND state = 'running' AND lease_until_at < clock_timestamp()
+          AND attempts < :max_attempts
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT id FROM of_the_wall UNION ALL SELECT id FROM of_clocks UNION ALL SELECT id FROM abandoned
+    )
+    UPDATE ops.jobs SET state = 'running', attempts = attempts + 1,
+           lease_until_at = clock_timestamp() + make_interval(secs => :lease_s)
+    WHERE id = ANY(ARRAY(SELECT id FROM due LIMIT :most))
+    RETURNING id, kind, unique_key, organization_id, subject_id, clock_id, due_at, attempts, deferrals
+    """
+)
+
+
+def claim_due(session: Session, kind: str, wall: datetime, lease: timedelta, most: int) -> list[ClaimedJob]:
+    """Take up to `most` jobs of a kind that are due now and that nobody has, the longest due first."""
+    values = {
+        "kind": kind,
+        "wall": wall,
+        "most": most,
+        "lease_s": lease.total_seconds(),
+        "max_attempts": MAX_ATTEMPTS,
+    }
+    claimed = [ClaimedJob(*row) for row in session.execute(_CLAIM_DUE, values)]
+    return sorted(claimed, key=lambda job: (job.due_at, job.id))
+
+
+_FINISH_ALL = text(
+    f"""
+    UPDATE ops.jobs j SET state = 'done', finished_at = clock_timestamp(), lease_until_at = NULL,
+           last_error = NULL
+    FROM {bulk.listed({"id": "uuid", "attempts": "integer"}, "d")}
+    WHERE j.id = d.id AND j.attempts = d.attempts AND j.state = 'running'
+    """
+)
+
+
+def finish_jobs(session: Session, jobs: Sequence[ClaimedJob]) -> None:
+    """Mark jobs done, but for those whose lease was lost to another worker."""
+    rows = [{"id": job.id, "attempts": job.attempts} for job in jobs]
+    session.execute(_FINISH_ALL, {"rows": bulk.as_json(rows)})
 
 
 def finish_job(session: Session, job: ClaimedJob) -> bool:

@@ -52,6 +52,10 @@ def _readings(control: Blueprint, dispatcher: Dispatcher) -> None:
             objects={str(kind): count for kind, count in kinds},
         )
 
+    @control.get("/calls")
+    def calls() -> Response:
+        return jsonify(calls=dispatcher.calls.shown())
+
     @control.get("/deliveries")
     def deliveries() -> Response:
         with store.transaction_quietly() as tx:

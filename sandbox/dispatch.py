@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,22 @@ class Reply:
     hang_up_after_s: float | None = None
 
 
+class Calls:
+    """How often each operation was asked for since this process began."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def count(self, operation: str) -> None:
+        with self._lock:
+            self._counts[operation] += 1
+
+    def shown(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._counts)
+
+
 @dataclass(frozen=True)
 class Dispatcher:
     """The API behind HTTP: pure of any web framework."""
@@ -55,6 +72,7 @@ class Dispatcher:
     wall: Callable[[], int]
     base_url: str
     in_flight: InFlight = field(default_factory=InFlight)
+    calls: Calls = field(default_factory=Calls)
 
     def world(self, tx: Tx, request_id: str | None = None, key: str | None = None) -> World:
         return World(tx, self.wall, self.base_url, request_id, key)
@@ -66,6 +84,7 @@ class Dispatcher:
             _authenticate(request.headers)
             _check_version(request.headers)
             operation, ids = self.router.match(request.method, request.path)
+            self.calls.count(operation.name)
             fault = self.faults.for_request(operation.name)
             _fail_before(fault)
             if fault == "timeout_before":

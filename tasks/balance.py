@@ -132,11 +132,28 @@ def ledger(context: Context, organization_id: UUID) -> Ledger:
     return Ledger(currency=currency, balance_minor=sum(unspent), entries=entries)
 
 
-def use(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> str | None:
-    """Let a draft that Stripe has just finalized use the balance, once: its credit and its entries.
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a finalized invoice does to the balance: what it `used`, and what was too little to charge."""
 
-    Returns None, or how Stripe's use differs from ours, in a sentence; nothing is written then. The
-    caller holds the organization's lock.
+    payable: Money
+    used: Money
+    carried: Money
+
+    @property
+    def credit(self) -> Money:
+        """What of the invoice the balance pays, as Stripe has it."""
+        return self.used + self.carried
+
+    @property
+    def total(self) -> Money:
+        return self.payable - self.credit
+
+
+def settled(invoice: Invoice, facts: InvoiceFacts, there: Money) -> Settlement | str:
+    """How a draft that Stripe has just finalized uses a balance of `there`.
+
+    In a sentence instead: how Stripe's use differs from ours.
     """
     payable = Money(invoice.total_minor + invoice.credit_minor, invoice.currency)
     # What stood there when Stripe finalized it: credit given since then is for the next invoice.
@@ -145,14 +162,27 @@ def use(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> str | None:
     carried = theirs - used
     if carried.minor and not (theirs == payable and balance.is_carried(carried)):
         return f"of {format_money(payable)} the balance pays {format_money(used)}, not {format_money(theirs)}"
-    there = Money(sale_terms.balance(unit.session, unit.organization.id, invoice.currency), invoice.currency)
     if balance.used(there, used) != used:
         return f"Stripe's balance gave {format_money(used)}, our ledger has {format_money(there)}"
+    return Settlement(payable, used, carried)
+
+
+def use(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> str | None:
+    """Let a draft that Stripe has just finalized use the balance, once: its credit and its entries.
+
+    Returns None, or how Stripe's use differs from ours, in a sentence; nothing is written then. The
+    caller holds the organization's lock.
+    """
+    there = Money(sale_terms.balance(unit.session, unit.organization.id, invoice.currency), invoice.currency)
+    found = settled(invoice, facts, there)
+    if isinstance(found, str):
+        return found
+    used, carried = found.used, found.carried
     if used.minor:
-        _add(unit, f"invoice:{invoice.id}", -used, _reason(used, payable), invoice)
+        _add(unit, f"invoice:{invoice.id}", -used, _reason(used, found.payable), invoice)
     if carried.minor:
         _add(unit, f"carried:{invoice.id}", -carried, "too little to charge: on the next invoice", invoice)
-    invoice.credit_minor, invoice.total_minor = theirs.minor, payable.minor - theirs.minor
+    invoice.credit_minor, invoice.total_minor = found.credit.minor, found.total.minor
     unit.session.flush()
     return None
 

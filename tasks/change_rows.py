@@ -8,7 +8,7 @@ from billing.periods import Period, nth_boundary
 from billing.proration import ProratedPart, Side
 from models import billing_queries, change_queries, sale_queries
 from models.subscriptions import PendingCharge, ProductSubscription, SubscriptionChange, SubscriptionItem
-from tasks import intervals, invoicing, rating
+from tasks import drafting, intervals, rating
 from tasks.bundle_moves import sold_discount
 from tasks.context import TenantUnit
 
@@ -158,7 +158,7 @@ def _full_price(
     """A whole period of the item, after the discounts that it would get on an invoice of all items."""
     items = billing_queries.billed_items(unit.session, unit.organization.id, subscription.id)
     rated = rating.recurring_lines(items, Period(at, subscription.current_period_end_at))
-    built = invoicing.recurring_draft(unit, subscription, items, rated)
+    built = drafting.recurring_draft(unit, subscription, items, rated)
     return next(
         line.net for line, source in zip(built.lines, rated, strict=True) if source.item_id == item.id
     )

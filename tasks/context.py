@@ -1,7 +1,7 @@
 """What a use case works with: the database, Stripe's door, the doorbell, the settings, the clock."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from gateway.client import StripeGateway
 from models import organization_queries, work
 from models.database import Database, Session, rehearse
 from models.ops import Job
-from models.organizations import Organization
+from models.organizations import Organization, TestClock
 from tasks.settings import Settings
 
 log = logging.getLogger("dunlin")
@@ -79,6 +79,15 @@ class Context:
             self._ring(rings)
 
     @contextmanager
+    def billing(self) -> Iterator["Unit"]:
+        """A transaction for cycle invoices of many organizations at once; `Unit.of` is one of them."""
+        with self.database.billing() as session:
+            now = self.wall()
+            unit = Unit(session=session, now=now, wall=now, settings=self.settings)
+            yield unit
+        self._ring(unit.rings)
+
+    @contextmanager
     def rehearsal(self, organization_id: UUID) -> Iterator["TenantUnit"]:
         """A tenant transaction that is taken back at its end; rows read in it stay readable.
 
@@ -95,15 +104,8 @@ class Context:
         entered = organization_queries.enter(session, organization_id)
         if entered is None:
             raise NotFound("no such organization")
-        organization, clock = entered
         wall = self.wall()
-        return TenantUnit(
-            session=session,
-            now=clock.frozen_at if clock else wall,
-            wall=wall,
-            settings=self.settings,
-            organization=organization,
-        )
+        return Unit(session=session, now=wall, wall=wall, settings=self.settings).of(*entered)
 
     def _ring(self, rings: Rings) -> None:
         """After the commit: a worker that came earlier would not find the rows."""
@@ -138,6 +140,25 @@ class Unit:
             Job(kind=kind, unique_key=f"{kind}:{key}", subject_id=subject_id, due_at=due_at or self.now)
         )
 
+    def of(self, organization: Organization, clock: TestClock | None) -> "TenantUnit":
+        """This transaction as that of one organization, where it is one of many: its session sees all."""
+        return TenantUnit(
+            session=self.session,
+            now=clock.frozen_at if clock else self.wall,
+            wall=self.wall,
+            settings=self.settings,
+            rings=self.rings,
+            organization=organization,
+        )
+
+    def enqueue_all(self, jobs: Sequence[tuple["TenantUnit", Job]]) -> None:
+        """Add the jobs of many organizations, each once per its key."""
+        added = work.add_jobs(self.session, [job for _, job in jobs])
+        for owner, job in jobs:
+            job_id = added.get(job.unique_key)
+            if job_id is not None and job.due_at <= (owner.now if job.clock_id else owner.wall):
+                self.ring(job.kind, str(job_id))
+
     def _add(self, job: Job) -> UUID | None:
         job_id = work.add_job(self.session, job)
         if job_id is not None and job.due_at <= self.now:
@@ -155,32 +176,37 @@ class TenantUnit(Unit):
         self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None
     ) -> UUID | None:
         """Add a job of this organization, due on its own clock, once per `key`."""
-        return self._add(
-            Job(
-                kind=kind,
-                unique_key=f"{kind}:{key}",
-                organization_id=self.organization.id,
-                clock_id=self.organization.test_clock_id,
-                subject_id=subject_id,
-                due_at=due_at or self.now,
-            )
-        )
+        return self._add(self.job(kind, key, subject_id=subject_id, due_at=due_at))
 
     def enqueue_apart(self, kind: str, key: str, *, subject_id: UUID) -> UUID | None:
         """Add a job of this organization on the wall clock, once per `key`: what leaves the house at once.
 
         Its kind must run without the organization's lock.
         """
-        job_id = work.add_job(
-            self.session,
-            Job(
-                kind=kind,
-                unique_key=f"{kind}:{key}",
-                organization_id=self.organization.id,
-                subject_id=subject_id,
-                due_at=self.wall,
-            ),
-        )
+        job_id = work.add_job(self.session, self.job_apart(kind, key, subject_id=subject_id))
         if job_id is not None:
             self.ring(kind, str(job_id))
         return job_id
+
+    def job(
+        self, kind: str, key: str, *, subject_id: UUID | None = None, due_at: datetime | None = None
+    ) -> Job:
+        """What `enqueue` adds."""
+        return Job(
+            kind=kind,
+            unique_key=f"{kind}:{key}",
+            organization_id=self.organization.id,
+            clock_id=self.organization.test_clock_id,
+            subject_id=subject_id,
+            due_at=due_at or self.now,
+        )
+
+    def job_apart(self, kind: str, key: str, *, subject_id: UUID) -> Job:
+        """What `enqueue_apart` adds."""
+        return Job(
+            kind=kind,
+            unique_key=f"{kind}:{key}",
+            organization_id=self.organization.id,
+            subject_id=subject_id,
+            due_at=self.wall,
+        )

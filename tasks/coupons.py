@@ -189,12 +189,19 @@ def discounts(
 
     First the bundle's exact difference, then the coupon on what that left.
     """
-    given = []
-    if subscription.discount_minor:
-        amount = Money(subscription.discount_minor, subscription.currency)
-        products = _bundled(subscription, items)
-        given.append(Discount(_bundle_code(unit, subscription), amount=amount, products=products))
+    code = _bundle_code(unit, subscription) if subscription.discount_minor else ""
+    given = bundle_discounts(code, subscription, items)
     return given + [_discount(coupon, products) for _, coupon, products in _live(unit, subscription, at)]
+
+
+def bundle_discounts(
+    code: str, subscription: ProductSubscription, items: Sequence[BilledItem]
+) -> list[Discount]:
+    """What the bundle takes off, as a discount; none for a subscription without one."""
+    if not subscription.discount_minor:
+        return []
+    amount = Money(subscription.discount_minor, subscription.currency)
+    return [Discount(code, amount=amount, products=_bundled(subscription, items))]
 
 
 def stripe_discounts(unit: TenantUnit, subscription: ProductSubscription, at: datetime) -> list[str]:
@@ -242,8 +249,13 @@ def _discount(coupon: Coupon, products: frozenset[UUID] | None) -> Discount:
 
 def _bundle_code(unit: TenantUnit, subscription: ProductSubscription) -> str:
     if subscription.bundle_id is None:
-        return "bundle"
-    return f"bundle {unit.session.get_one(SubscriptionBundle, subscription.bundle_id).code}"
+        return bundle_code(None)
+    return bundle_code(unit.session.get_one(SubscriptionBundle, subscription.bundle_id))
+
+
+def bundle_code(bundle: SubscriptionBundle | None) -> str:
+    """What a bundle's discount is called on the lines that it lowers."""
+    return "bundle" if bundle is None else f"bundle {bundle.code}"
 
 
 def _bundled(subscription: ProductSubscription, items: Sequence[BilledItem]) -> frozenset[str]:

@@ -24,7 +24,7 @@ from models.access_queries import HeldPlan
 from models.subscriptions import ProductSubscription
 from models.usage_rollups import Used, UsedWindow
 from tasks.context import Context, TenantUnit
-from tasks.rating import Metered
+from tasks.usage_lines import Metered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ def _metrics(unit: TenantUnit, subscription: ProductSubscription, period: Period
 
 def _groups(metered: Metered, used: list[Used], now: datetime) -> Iterator[MetricUsage]:
     """Each group of the metric's price, as the invoice would have a line for it."""
-    aggregation, monthly, price = metered.rules.aggregation, metered.monthly, metered.price
+    aggregation, monthly, price = metered.metered.rules.aggregation, metered.monthly, metered.price
     rollups: dict[int, list[Rollup]] = {}
     for each in used:
         if (each.item_id, each.meter_id) == (metered.billed.item.id, metered.meter.id):

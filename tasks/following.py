@@ -6,7 +6,7 @@ figure, is parked with both, and nobody is charged.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +16,7 @@ from gateway.translate import InvoiceFacts, ProrationFacts, SubscriptionFacts, S
 from models import billing_queries, change_queries
 from models.catalog import PlanPrice, ProductPlan
 from models.subscriptions import ProductSubscription, SubscriptionItem
+from models.together import LiveTerms
 from tasks import prorations
 from tasks.context import Context, TenantUnit
 
@@ -58,11 +59,15 @@ def _followed(unit: TenantUnit, facts: SubscriptionFacts) -> ProductSubscription
 
 
 def _differ(unit: TenantUnit, subscription: ProductSubscription, facts: SubscriptionFacts) -> bool:
-    ours = {
-        (item.stripe_item_id, _stripe_price(unit, item), item.quantity)
-        for item in change_queries.live_items(unit.session, unit.organization.id, subscription.id)
-    }
-    return ours != {(each.id, each.price_id, each.quantity) for each in facts.items}
+    live = change_queries.live_items(unit.session, unit.organization.id, subscription.id)
+    return not is_in_step(
+        ((item.stripe_item_id, _stripe_price(unit, item), item.quantity) for item in live), facts
+    )
+
+
+def is_in_step(live: Iterable[LiveTerms], facts: SubscriptionFacts) -> bool:
+    """Whether Stripe's items are ours: by its ids of item and price, and the quantity."""
+    return set(live) == {(each.id, each.price_id, each.quantity) for each in facts.items}
 
 
 def _items(context: Context, facts: SubscriptionFacts) -> Sequence[SubscriptionItemFacts]:

@@ -1,12 +1,14 @@
 """Writing invoices: the draft row, its lines and totals, its number and its seal."""
 
 import logging
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 from uuid import UUID
 
-from billing.invoicing import InvoiceDraft, next_number
+from billing.invoicing import InvoiceDraft, TaxTerms, next_number
 from billing.keys import line_id, stripe_key
 from billing.periods import Period
 from models import billing_queries, invoice_hash
@@ -18,6 +20,9 @@ from tasks.context import TenantUnit
 from tasks.rating import RatedLine
 
 log = logging.getLogger("dunlin.invoices")
+
+# What is told of an invoice that has become final.
+FINALIZED = "invoice.finalized"
 
 
 def draft(
@@ -31,74 +36,110 @@ def draft(
     found = billing_queries.invoice_for_period(unit.session, subscription, kind, period.start)
     if found is not None:
         return found
-    invoice = Invoice(
-        organization_id=unit.organization.id,
-        id=new_id(),
-        subscription_id=subscription.id,
-        kind=kind,
-        period_start_at=period.start,
-        period_end_at=period.end,
-        currency=subscription.currency,
-        status="draft",
-        tax_rate_id=rate.id if (rate := tax.rate_for(unit)) else None,
-        window_closes_at=period.end + window,
-        created_at=unit.now,
-        **{f"{name}_minor": 0 for name in ("subtotal", "discount", "tax", "credit", "total", "paid")},
-    )
+    rate = tax.rate_id(unit.organization, tax.default_rate(unit))
+    values = draft_values(unit, subscription, kind, period, window=window, tax_rate_id=rate)
+    invoice = Invoice(**values)
     unit.session.add(invoice)
     return invoice
 
 
-def fill(unit: TenantUnit, invoice: Invoice, rated: list[RatedLine], built: InvoiceDraft) -> None:
+def draft_values(
+    unit: TenantUnit,
+    subscription: ProductSubscription,
+    kind: str,
+    period: Period,
+    *,
+    window: timedelta = timedelta(0),
+    tax_rate_id: UUID | None,
+) -> dict[str, Any]:
+    """The row of an empty draft."""
+    return {
+        "organization_id": unit.organization.id,
+        "id": new_id(),
+        "subscription_id": subscription.id,
+        "kind": kind,
+        "period_start_at": period.start,
+        "period_end_at": period.end,
+        "currency": subscription.currency,
+        "status": "draft",
+        "tax_rate_id": tax_rate_id,
+        "window_closes_at": period.end + window,
+        "created_at": unit.now,
+        **{f"{name}_minor": 0 for name in ("subtotal", "discount", "tax", "credit", "total", "paid")},
+    }
+
+
+def fill(unit: TenantUnit, invoice: Invoice, rated: Sequence[RatedLine], built: InvoiceDraft) -> None:
     """Write the lines, the totals and the tax of a draft; `built` has its lines in `rated`'s sequence."""
-    for position, (line, source) in enumerate(zip(built.lines, rated, strict=True), start=1):
-        unit.session.add(
-            InvoiceLine(
-                organization_id=unit.organization.id,
-                id=line_id(unit.organization.id, invoice.id, line.key),
-                invoice_id=invoice.id,
-                subscription_id=invoice.subscription_id,
-                key=line.key,
-                position=position,
-                kind=line.kind.value,
-                product_id=source.product_id,
-                item_id=source.item_id,
-                meter_id=source.meter_id,
-                description=line.description,
-                quantity=decimal(line.quantity),
-                unit_price=None if line.unit_price is None else decimal(line.unit_price),
-                currency=invoice.currency,
-                amount_minor=line.amount.minor,
-                discountable=line.discountable,
-                discount_minor=line.discount.minor if line.discount else 0,
-                tax_minor=line.tax.minor if line.tax else 0,
-                period_start_at=line.period.start,
-                period_end_at=line.period.end,
-                explanation=line.explanation,
-            )
-        )
-    if (terms := tax.terms_of(unit, invoice)) is not None:
-        invoice.tax_name, invoice.tax_inclusive = terms.name, terms.inclusive
-        invoice.tax_percentage = decimal(terms.percentage)
-    invoice.subtotal_minor = built.subtotal.minor
-    invoice.discount_minor = built.discount.minor
-    invoice.tax_minor = built.tax.minor
-    invoice.credit_minor = built.credit.minor
-    invoice.total_minor = built.total.minor
-    invoice.rated_at = unit.now
+    for values in lines(invoice, rated, built):
+        unit.session.add(InvoiceLine(**values))
+    for name, value in totals(built, tax.terms_of(unit, invoice), unit.now).items():
+        setattr(invoice, name, value)
     unit.session.flush()
+
+
+def lines(invoice: Invoice, rated: Sequence[RatedLine], built: InvoiceDraft) -> Iterator[dict[str, Any]]:
+    """The rows of the lines."""
+    for position, (line, source) in enumerate(zip(built.lines, rated, strict=True), start=1):
+        yield {
+            "organization_id": invoice.organization_id,
+            "id": line_id(invoice.organization_id, invoice.id, line.key),
+            "invoice_id": invoice.id,
+            "subscription_id": invoice.subscription_id,
+            "key": line.key,
+            "position": position,
+            "kind": line.kind.value,
+            "product_id": source.product_id,
+            "item_id": source.item_id,
+            "meter_id": source.meter_id,
+            "description": line.description,
+            "quantity": decimal(line.quantity),
+            "unit_price": None if line.unit_price is None else decimal(line.unit_price),
+            "currency": invoice.currency,
+            "amount_minor": line.amount.minor,
+            "discountable": line.discountable,
+            "discount_minor": line.discount.minor if line.discount else 0,
+            "tax_minor": line.tax.minor if line.tax else 0,
+            "period_start_at": line.period.start,
+            "period_end_at": line.period.end,
+            "explanation": line.explanation,
+        }
+
+
+def totals(built: InvoiceDraft, terms: TaxTerms | None, now: datetime) -> dict[str, Any]:
+    """What rating changes of the draft itself: its figures, and what its tax was called."""
+    return {
+        "tax_name": terms.name if terms else None,
+        "tax_inclusive": terms.inclusive if terms else False,
+        "tax_percentage": decimal(terms.percentage) if terms else None,
+        "subtotal_minor": built.subtotal.minor,
+        "discount_minor": built.discount.minor,
+        "tax_minor": built.tax.minor,
+        "credit_minor": built.credit.minor,
+        "total_minor": built.total.minor,
+        "rated_at": now,
+    }
 
 
 def number(unit: TenantUnit, invoice: Invoice) -> None:
     """Finalize: the next number of the organization, the seal, and from here on no change."""
     sequence = billing_queries.next_invoice_number(unit.session, unit.organization.id)
-    invoice.number = next_number(unit.organization.slug.upper(), sequence)
+    invoice.number = named(unit, sequence)
     seal = invoice_hash.content_hash(unit.session, unit.organization.id, invoice.id)
-    invoice.content_hash = seal
-    invoice.finalized_at = unit.now
-    invoice.status = "open"
+    for name, value in sealed(unit, seal).items():
+        setattr(invoice, name, value)
     unit.session.flush()
-    notifications.write(unit, "invoice.finalized", str(invoice.id), invoice_content(invoice))
+    notifications.write(unit, FINALIZED, str(invoice.id), invoice_content(invoice))
+
+
+def named(unit: TenantUnit, sequence: int) -> str:
+    """The number of a place in the organization's sequence."""
+    return next_number(unit.organization.slug.upper(), sequence)
+
+
+def sealed(unit: TenantUnit, seal: str) -> dict[str, Any]:
+    """What makes a numbered draft final."""
+    return {"content_hash": seal, "finalized_at": unit.now, "status": "open"}
 
 
 def park(unit: TenantUnit, invoice: Invoice, reason: str) -> None:

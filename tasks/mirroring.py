@@ -7,7 +7,7 @@ from uuid import UUID
 from billing.invoicing import InvoiceDraft, build_invoice, differences
 from billing.lifecycles import INVOICE_MOVES, InvoiceStatus, move
 from billing.money import Money
-from billing.periods import Period, period_at
+from billing.periods import Interval, Period, period_at
 from gateway import translate
 from gateway.translate import CreditNoteFacts, InvoiceFacts
 from models import billing_queries, change_queries
@@ -34,6 +34,8 @@ from tasks.queue import job
 log = logging.getLogger("dunlin.mirroring")
 
 _INSTANT = datetime.resolution
+# The job that an adopted draft needs first.
+TAKE_OVER = "invoicing.take_over"
 
 
 @job("mirroring.observe_invoice", queue="stripe")
@@ -133,7 +135,7 @@ def _adopt_restart(unit: TenantUnit, subscription: ProductSubscription, facts: I
     closed = Period(subscription.usage_closed_until_at, subscription.anchor_at)
     invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
     invoice.stripe_invoice_id = facts.id
-    unit.enqueue("invoicing.take_over", str(invoice.id), subject_id=invoice.id)
+    unit.enqueue(TAKE_OVER, str(invoice.id), subject_id=invoice.id)
     return invoice
 
 
@@ -185,7 +187,7 @@ def adopt_cycle(unit: TenantUnit, subscription: ProductSubscription, facts: Invo
         return _adopt_strange(unit, subscription, facts)
     invoice = invoice_rows.draft(unit, subscription, "cycle", closed)
     invoice.stripe_invoice_id = facts.id
-    unit.enqueue("invoicing.take_over", str(invoice.id), subject_id=invoice.id)
+    unit.enqueue(TAKE_OVER, str(invoice.id), subject_id=invoice.id)
     return invoice
 
 
@@ -206,9 +208,16 @@ def closed_period(
     unit: TenantUnit, subscription: ProductSubscription, boundary_at: datetime
 ) -> Period | None:
     """The usage period that ends at a boundary, from our own anchor; None when it is no boundary."""
+    interval = change_queries.interval_at(unit.session, subscription, boundary_at - _INSTANT)
+    return period_closed(subscription, interval, boundary_at)
+
+
+def period_closed(
+    subscription: ProductSubscription, interval: Interval, boundary_at: datetime
+) -> Period | None:
+    """The same, of a subscription that was charged by this interval just before the boundary."""
     if boundary_at == subscription.trial_end_at:
         return Period(subscription.started_at, boundary_at)
-    interval = change_queries.interval_at(unit.session, subscription, boundary_at - _INSTANT)
     if (
         boundary_at <= subscription.anchor_at
         or period_at(subscription.anchor_at, interval, boundary_at).start != boundary_at

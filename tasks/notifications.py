@@ -1,8 +1,9 @@
 """What customers and products are told: a mail and an outbound webhook, written with their cause."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from models.base import new_id
 from models.invoices import Notification
 from tasks.context import TenantUnit
 
@@ -36,27 +37,36 @@ MAILED = frozenset(_SUBJECTS) - _INTERNAL
 
 def write(unit: TenantUnit, kind: str, key: str, content: Mapping[str, Any], *, by_mail: bool = True) -> None:
     """Store the mail and the webhook of one happening; the key keeps a repeat from telling it twice."""
+    for values in rows(unit, kind, key, content, by_mail=by_mail):
+        row = Notification(**values)
+        unit.session.add(row)
+        if row.state == "queued":
+            unit.session.flush()
+            unit.enqueue_apart("mails.send", str(row.id), subject_id=row.id)
+
+
+def rows(
+    unit: TenantUnit, kind: str, key: str, content: Mapping[str, Any], *, by_mail: bool = True
+) -> Iterator[dict[str, Any]]:
+    """The rows of one happening. Each that is `queued` needs a job that sends it."""
     subject = _SUBJECTS[kind].format_map(_Blank(content))
     recipients = {"webhook": "products"}
     if by_mail and kind in MAILED:
         recipients["mail"] = unit.organization.email
     for channel, recipient in recipients.items():
         is_sent = channel == "mail" and unit.settings.smtp is not None
-        row = Notification(
-            organization_id=unit.organization.id,
-            key=f"{kind}:{key}:{channel}",
-            channel=channel,
-            kind=kind,
-            recipient=recipient,
-            subject=subject,
-            content=dict(content),
-            state="queued" if is_sent else "kept",
-            created_at=unit.now,
-        )
-        unit.session.add(row)
-        if is_sent:
-            unit.session.flush()
-            unit.enqueue_apart("mails.send", str(row.id), subject_id=row.id)
+        yield {
+            "organization_id": unit.organization.id,
+            "id": new_id(),
+            "key": f"{kind}:{key}:{channel}",
+            "channel": channel,
+            "kind": kind,
+            "recipient": recipient,
+            "subject": subject,
+            "content": dict(content),
+            "state": "queued" if is_sent else "kept",
+            "created_at": unit.now,
+        }
 
 
 class _Blank(dict[str, Any]):

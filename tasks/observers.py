@@ -14,7 +14,7 @@ from gateway.errors import Refused
 from gateway.translate import CustomerFacts, EventEnvelope, InvoiceFacts
 from models import billing_queries, parking
 from tasks import credit_notes, following, invoice_rows, mirroring, payment_methods, refunds, subscriptions
-from tasks.context import Context
+from tasks.context import Context, TenantUnit
 from tasks.stripe_calls import call
 
 log = logging.getLogger("dunlin.observers")
@@ -23,6 +23,15 @@ Envelopes = Sequence[EventEnvelope]
 Observer = Callable[[Context, UUID, Envelopes], None]
 
 _MISSING = "resource_missing"
+# Of these Stripe has to be asked, whatever our row says: what failed there is not in it.
+_ALWAYS_NEWS = frozenset(
+    (
+        "invoice.finalization_failed",
+        "invoice.payment_failed",
+        "invoice.payment_action_required",
+        "invoice.payment_attempt_required",
+    )
+)
 
 
 def _subscription(context: Context, organization_id: UUID, envelopes: Envelopes) -> None:
@@ -36,10 +45,29 @@ def _invoice(context: Context, organization_id: UUID, envelopes: Envelopes) -> N
     if "invoice.deleted" in types:
         _park_draft(context, organization_id, _id(envelopes), "its draft was deleted at Stripe")
         return
+    if not types & _ALWAYS_NEWS:
+        with context.tenant(organization_id) as unit:
+            if all(_is_known(unit, translate.invoice(envelope.raw_object)) for envelope in envelopes):
+                return
     facts = translate.invoice(context.gateway.fetch("invoice", _id(envelopes)))
     mirroring.observe(context, organization_id, facts)
     if "invoice.finalization_failed" in types:
         _note_failed_finalization(context, organization_id, facts)
+
+
+def _is_known(unit: TenantUnit, told: InvoiceFacts) -> bool:
+    """Whether our row says already what an event tells: then there is nothing to look for.
+
+    What has become of the invoice since is the subject of other events. A draft of ours moves on by its own
+    job, whatever is told of it.
+    """
+    invoice = billing_queries.invoice_by_stripe_id(unit.session, unit.organization.id, told.id)
+    if invoice is None or told.credited_minor:
+        return False
+    if invoice.status == "draft" or told.status == "draft":
+        return True
+    # Of an open one every attempt is ours, but for those that have an event of their own.
+    return told.status in ("open", invoice.status)
 
 
 def _note_failed_finalization(context: Context, organization_id: UUID, facts: InvoiceFacts) -> None:
@@ -104,6 +132,8 @@ def _follow_default(context: Context, organization_id: UUID, facts: CustomerFact
 
 def _refund(context: Context, organization_id: UUID, envelopes: Envelopes) -> None:
     """A refund and the charge that it is of both name the payment, whose refunds are read as they are now."""
+    if all(each.object_type == "charge" and not each.raw_object.get("amount_refunded") for each in envelopes):
+        return  # a refund that is made of it later has an event of its own
     intent_id = intent_of(envelopes[-1].raw_object)
     if intent_id is not None:
         refunds.observe_refunds(context, organization_id, intent_id)

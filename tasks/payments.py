@@ -83,7 +83,7 @@ def carry_out(
                 _record_refusal(context, payment, refusal)
             raise
     facts = translate.invoice(reply)
-    paid = settled(context, facts)
+    paid = [made for made in translate.payments_of(reply) if made.status == "paid"] or settled(context, facts)
     with context.tenant(organization_id) as unit:
         record_paid(unit, invoice_rows.find(unit, invoice_id), paid, facts.paid_at or unit.now)
     return None

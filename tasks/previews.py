@@ -5,7 +5,7 @@ from uuid import UUID
 from billing.errors import NotFound
 from models import billing_queries, reading
 from models.reading import InvoiceDetail
-from tasks import invoicing, subscription_changes, subscriptions
+from tasks import drafting, subscription_changes, subscriptions
 from tasks.context import Context
 from tasks.subscription_changes import ChangeTerms
 
@@ -22,11 +22,11 @@ def preview(
         subscription = subscriptions.find(unit, subscription_id)
         if terms is None:
             waiting = billing_queries.waiting_draft(unit.session, subscription)
-            made = invoicing.rehearsed(unit, subscription, waiting)
+            made = drafting.rehearsed(unit, subscription, waiting)
         elif subscription_changes.rehearse(unit, subscription, terms):
-            made = invoicing.rehearsed_restart(unit, subscription)
+            made = drafting.rehearsed_restart(unit, subscription)
         else:
-            made = invoicing.rehearsed(unit, subscription)
+            made = drafting.rehearsed(unit, subscription)
         found = reading.invoice(unit.session, organization_id, made.id)
         assert found is not None
         return found

@@ -9,8 +9,9 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -46,6 +47,26 @@ Tick = Callable[[Context], None]
 _use_cases: dict[str, UseCase] = {}
 # Kinds that do not touch what the organization's lock guards, and wait for others' servers.
 _without_lock: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of jobs that were tried together: done, or not begun and put back for their turn.
+
+    All others were not for this, or something stood in their way: they are tried alone.
+    """
+
+    done: Set[UUID]
+    later: Set[UUID] = frozenset()
+
+
+Together = Callable[[Context, Sequence[ClaimedJob]], Settled]
+# Kinds of which one message does many jobs.
+_together: dict[str, Together] = {}
+# Enough to make a statement worth its while, few enough to wait for; their organizations are held meanwhile.
+MOST_TOGETHER = 100
+# A message that has found work for this long hands the rest to the next one: messages have a time limit.
+_LONGEST_S = 60.0
 
 
 # Task name -> queue; Celery asks `route` for each message.
@@ -101,11 +122,26 @@ def job(name: str, queue: str, *, locked: bool = True) -> Callable[[UseCase], Us
         if not locked:
             _without_lock.add(name)
 
-        def run(job_id: str) -> str:
+        def run(job_id: str | None = None) -> str:
+            if name in _together:
+                return run_due(bound(), name)
             return run_job(bound(), UUID(job_id))
 
         _register(name, queue, run)
         return use_case
+
+    return register
+
+
+def together(name: str) -> Callable[[Together], Together]:
+    """Make a function of many claimed jobs the first thing that is tried with jobs of this kind.
+
+    It runs under the locks of their organizations, and may fail: what it has not done is done alone.
+    """
+
+    def register(function: Together) -> Together:
+        _together[name] = function
+        return function
 
     return register
 
@@ -157,6 +193,52 @@ def run_job(context: Context, job_id: UUID) -> str:
         # A clock that is being advanced goes on when its organizations have come to rest.
         context.bell.ring("clocks.step", str(claimed.clock_id))
     return outcome
+
+
+def run_due(context: Context, kind: str) -> str:
+    """Claim the jobs of a kind that are due, many at a time, until none is left."""
+    context.bell.answered(kind)
+    until_s = time.monotonic() + _LONGEST_S
+    done = 0
+    while time.monotonic() < until_s:
+        with context.database.system() as session:
+            claimed = work.claim_due(session, kind, context.wall(), context.settings.lease, MOST_TOGETHER)
+        if not claimed:
+            return f"{done} done"
+        done += _attempt_all(context, claimed, until_s)
+        for clock_id in {job.clock_id for job in claimed if job.clock_id is not None}:
+            context.bell.ring("clocks.step", str(clock_id))
+    context.bell.ring(kind)
+    return f"{done} done, more to do"
+
+
+def _attempt_all(context: Context, claimed: Sequence[ClaimedJob], until_s: float) -> int:
+    """Try jobs together, then what is left alone, as long as there is time. Returns how many are done."""
+    settled = _attempt_together(context, claimed) if len(claimed) > 1 else Settled(frozenset())
+    done = len(settled.done)
+    for job in claimed:
+        if job.id in settled.done:
+            continue
+        if job.id in settled.later or time.monotonic() > until_s:
+            _put_back(context, job, timedelta(0), "its turn has not come")
+        else:
+            done += _attempt(context, job) == "done"
+    return done
+
+
+def _attempt_together(context: Context, claimed: Sequence[ClaimedJob]) -> Settled:
+    """What could be done together. Whatever goes wrong here goes wrong again, by itself, where it belongs."""
+    kind = claimed[0].kind
+    try:
+        with context.database.free_organizations({job.organization for job in claimed}) as free:
+            settled = _together[kind](context, [job for job in claimed if job.organization in free])
+            done = [job for job in claimed if job.id in settled.done]
+            with context.database.system() as session:
+                work.finish_jobs(session, done)
+    except Exception:
+        log.exception("%d jobs %s could not be done together", len(claimed), kind)
+        return Settled(frozenset())
+    return settled
 
 
 def _attempt(context: Context, claimed: ClaimedJob) -> str:
@@ -222,6 +304,8 @@ class CeleryBell:
         self._waits: set[tuple[str, str | None, int]] = set()
 
     def ring(self, task: str, subject: str | None = None, *, after: timedelta = AT_ONCE) -> None:
+        if task in _together:
+            subject = None  # one message does all that are due
         if after or (subject is None and self._is_too_soon(task)):
             self._ring_later(task, subject, after)
         else:
@@ -258,7 +342,8 @@ class CeleryBell:
 
     def _ring(self, task: str, subject: str | None) -> None:
         try:
-            if task not in _use_cases and not self._leave_mark(_name(task, subject)):
+            is_for_one = task in _use_cases and task not in _together
+            if not is_for_one and not self._leave_mark(_name(task, subject)):
                 return
             celery.tasks[task].apply_async(args=() if subject is None else (subject,))
         except (OperationalError, redis.RedisError, OSError) as error:

@@ -14,7 +14,7 @@ from models import billing_queries, change_queries, invariants
 from models.invoices import Invoice
 from models.organizations import Organization
 from models.subscriptions import ProductSubscription
-from tasks import audit, drafts, invoicing
+from tasks import audit, drafts, finishing
 from tasks.context import Context, TenantUnit
 from tasks.credit_notes import find_invoice
 
@@ -94,7 +94,7 @@ def _obstacle(
         if subscription is not None and subscription.collection_paused:
             return "a person paused its collection at Stripe"
         return None
-    return invoicing.disagreement(invoice, facts) if invoice.pushed_at is not None else None
+    return finishing.disagreement(invoice, facts) if invoice.pushed_at is not None else None
 
 
 def _go_on(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts | None, actor: str) -> None:

@@ -22,7 +22,7 @@ from models import sale_terms
 from models.base import new_id
 from models.database import hold_names
 from models.invoices import Invoice
-from models.organizations import TaxRate
+from models.organizations import Organization, TaxRate
 from models.work import ClaimedJob
 from tasks import catalog_objects, stripe_catalog
 from tasks.context import Context, TenantUnit, Unit
@@ -131,12 +131,20 @@ def ensure_default(context: Context) -> None:
 
 def rate_for(unit: TenantUnit) -> TaxRate | None:
     """The rate that this organization's next invoice is made with."""
-    organization = unit.organization
+    rate = rate_id(unit.organization, default_rate(unit))
+    return None if rate is None else unit.session.get_one(TaxRate, rate)
+
+
+def default_rate(unit: Unit) -> TaxRate | None:
+    """The rate of everybody who has none of their own."""
+    return sale_terms.tax_rate(unit.session, _default_code(unit)) if unit.settings.tax_rate else None
+
+
+def rate_id(organization: Organization, default: TaxRate | None) -> UUID | None:
+    """The rate that an organization's next invoice is made with, as an id."""
     if organization.tax_exempt != "none":
         return None
-    if organization.tax_rate_id is not None:
-        return unit.session.get_one(TaxRate, organization.tax_rate_id)
-    return sale_terms.tax_rate(unit.session, _default_code(unit)) if unit.settings.tax_rate else None
+    return organization.tax_rate_id or (default.id if default else None)
 
 
 def take_from(unit: TenantUnit, invoice: Invoice, facts: InvoiceFacts) -> None:
@@ -156,7 +164,11 @@ def terms_of(unit: TenantUnit, invoice: Invoice) -> TaxTerms | None:
     """The tax on everything on this invoice."""
     if invoice.tax_rate_id is None:
         return None
-    rate = unit.session.get_one(TaxRate, invoice.tax_rate_id)
+    return terms(unit.session.get_one(TaxRate, invoice.tax_rate_id))
+
+
+def terms(rate: TaxRate) -> TaxTerms:
+    """What a rate takes."""
     return TaxTerms(exact_number(rate.percentage), rate.inclusive, rate.name)
 
 

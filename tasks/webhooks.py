@@ -22,9 +22,10 @@ from gateway.errors import (
     UnknownVersion,
     Unreachable,
 )
-from models import mailbox, organization_queries
+from models import clock_queries, mailbox, organization_queries
 from models.database import Database, OrganizationBusy
 from models.ops import WebhookEvent
+from tasks import adopting_together
 from tasks.context import Context
 from tasks.gathering import Gathering, shared
 from tasks.observers import intent_of, observe
@@ -99,10 +100,31 @@ def drain(context: Context) -> None:
         with context.database.system() as session:
             mailbox.bury_exhausted(session)
             claimed = mailbox.claim(session, context.settings.lease, _MOST_EVENTS)
-        for customer_id, events in _by_customer(context, claimed).items():
+        rest = _adopted_first(context, claimed)
+        for customer_id, events in _by_customer(context, rest).items():
             _apply_customer(context, customer_id, events)
         if len(claimed) < _MOST_EVENTS:
             return  # what came meanwhile has rung again
+
+
+def _adopted_first(context: Context, claimed: Sequence[WebhookEvent]) -> Sequence[WebhookEvent]:
+    """Adopt together the drafts of a cycle that Stripe tells of. Returns the events that are left."""
+    try:
+        adopted = adopting_together.adopt_told(context, claimed)
+    except Exception:
+        # One that cannot be read must not keep the others: alone it goes to its own customer.
+        log.exception("drafts could not be adopted together")
+        return claimed
+    if adopted:
+        _settle(context, adopted)
+        with context.database.system() as session:
+            customers = {str(event.customer_id) for event in adopted}
+            owners = organization_queries.ids_by_customers(session, customers)
+            clock_ids = clock_queries.clocks_of(session, list(owners.values()))
+        for clock_id in clock_ids:
+            context.bell.ring("clocks.step", str(clock_id))
+    done = {event.id for event in adopted}
+    return [event for event in claimed if event.id not in done]
 
 
 def _by_customer(context: Context, claimed: Sequence[WebhookEvent]) -> dict[str | None, list[WebhookEvent]]:

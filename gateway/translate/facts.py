@@ -304,7 +304,8 @@ class EventEnvelope:
     """A webhook's outside: what happened to which object, never what the object is now.
 
     `customer_id` is of the object, or of the customer that it was just taken from. `raw_object` is in the
-    shape of `api_version`; use it to know what to fetch, and the fetched object for everything else.
+    shape of `api_version`; use it to know what to fetch, or for what can never change, and the fetched object
+    for everything else.
     """
 
     id: str

@@ -18,7 +18,7 @@ from billing.metering import Aggregation, UsageFact, aggregate
 from billing.periods import Period
 from billing.rating import ChargeModel, ChargeTerms, rate
 from models.subscriptions import ProductSubscription
-from tasks import adjusting, explain, invariants, invoice_rows, invoicing, usage, usage_corrections
+from tasks import adjusting, drafting, explain, invariants, invoice_rows, usage, usage_corrections
 from tasks.context import Context
 from tasks.usage_corrections import CorrectionTerms
 from tests.integration.factories import (
@@ -119,7 +119,7 @@ class Life:
         period = self.acme.period(self.closed)
         with self.context.tenant(self.organization_id) as unit:
             invoice = invoice_rows.draft(unit, self._subscription(unit), "cycle", period)
-            invoicing.rate_draft(unit, invoice, None)
+            drafting.rate_draft(unit, invoice, None)
         self.closed += 1
 
     def adjusts(self) -> None:
@@ -127,7 +127,7 @@ class Life:
         made = adjusting.adjust(self.context, self.organization_id, subscription_id, actor="a test")
         if made is not None:
             with self.context.tenant(self.organization_id) as unit:
-                invoicing.rate_draft(unit, invoice_rows.find(unit, made.id), None)
+                drafting.rate_draft(unit, invoice_rows.find(unit, made.id), None)
 
     def _subscription(self, unit: Any) -> ProductSubscription:
         key = (self.organization_id, self.acme.subscription.id)

@@ -22,7 +22,7 @@ from models import change_queries, usage_intake, usage_rollups
 from models.catalog import Meter, PlanCharge
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.usage_rollups import UsedWindow
-from tasks import invoicing, rollups, usage, usage_corrections
+from tasks import drafting, rollups, usage, usage_corrections
 from tasks.context import Context
 from tasks.queue import TryLater
 from tasks.usage_corrections import CorrectionTerms
@@ -196,7 +196,7 @@ class World:
         with self.context.tenant(organization_id) as unit:
             subscription = unit.session.get_one(ProductSubscription, (organization_id, subscription_id))
             if subscription.usage_closed_until_at < END:
-                invoicing.rehearsed(unit, subscription)
+                drafting.rehearsed(unit, subscription)
 
     def moves_on(self) -> None:
         """Stripe says that the next period has begun, sooner or later than its events came."""

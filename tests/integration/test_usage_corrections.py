@@ -18,10 +18,10 @@ from models.subscriptions import ProductSubscription
 from tasks import (
     accounts,
     adjusting,
+    drafting,
     explain,
     invariants,
     invoice_rows,
-    invoicing,
     quarantine,
     usage,
     usage_corrections,
@@ -247,7 +247,7 @@ def test_an_adjustment_explains_what_was_said_and_what_was_corrected(context: Co
     made = adjusting.adjust(context, acme.organization_id, acme.subscription_id, actor="a test")
     assert made is not None
     with context.tenant(acme.organization_id) as unit:
-        invoicing.rate_draft(unit, invoice_rows.find(unit, made.id), None)
+        drafting.rate_draft(unit, invoice_rows.find(unit, made.id), None)
         (line,) = billing_queries.lines(unit.session, made)
 
     told = explain.explain_text(explain.explain_line(context, acme.organization_id, made.id, line.id))
@@ -282,7 +282,7 @@ def test_a_line_takes_any_number_of_records_a_slice_at_a_time(
     april = Period(datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC))
     with context.tenant(acme.organization_id) as unit:
         subscription = unit.session.get_one(ProductSubscription, (acme.organization_id, acme.subscription_id))
-        invoicing.rate_draft(unit, invoice_rows.draft(unit, subscription, "cycle", april), None)
+        drafting.rate_draft(unit, invoice_rows.draft(unit, subscription, "cycle", april), None)
 
     # e5 with 3 runs, and four with 10 each: 43, of which 33 cost 1.5 cents = 49.5, rounded half away
     with context.database.tenant(acme.organization_id) as session:

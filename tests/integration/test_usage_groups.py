@@ -18,7 +18,7 @@ from billing.periods import Period
 from models.catalog import PlanCharge
 from models.metering_sql import group_number, group_values, passes
 from models.subscriptions import ProductSubscription
-from tasks import invariants, invoice_rows, invoicing, rollups, usage
+from tasks import drafting, invariants, invoice_rows, rollups, usage
 from tasks.context import Context
 from tasks.current_usage import current_usage, plain
 from tasks.explain import explain_line, explain_text
@@ -89,11 +89,11 @@ class Grouped:
                 ProductSubscription, (self.organization_id, self.subscription_id)
             )
             if kind == "cycle":
-                invoice = invoicing.rehearsed(unit, subscription)
+                invoice = drafting.rehearsed(unit, subscription)
             else:
                 period = Period(NOW, NOW)
                 invoice = invoice_rows.draft(unit, subscription, "adjustment", period)
-                invoicing.rate_draft(unit, invoice, None)
+                drafting.rate_draft(unit, invoice, None)
             lines = unit.session.execute(
                 text(
                     "SELECT id FROM tenant.invoice_lines "

@@ -14,7 +14,7 @@ from gateway.requests import Request
 from gateway.webhooks import sign
 from models import mailbox
 from models.invoices import Invoice
-from models.ops import WebhookEvent
+from models.ops import Job, WebhookEvent
 from models.organizations import Organization
 from models.work import ClaimedJob
 from tasks import invoicing, webhooks
@@ -254,7 +254,7 @@ def test_a_draft_that_a_person_took_away_while_it_was_billed_is_parked_or_taken_
         about.update(status=status if request.operation == refused else "draft")
         if request.operation == refused:
             raise Refused("No such invoice", code="resource_missing", param=None, request_id=None)
-        return {}
+        return dict(about)
 
     monkeypatch.setattr(invoicing, "call", say)
     invoicing.bill(context, claimed(invoice))
@@ -263,6 +263,138 @@ def test_a_draft_that_a_person_took_away_while_it_was_billed_is_parked_or_taken_
     with Session(database.owner) as session:
         now = session.get_one(Invoice, (invoice.organization_id, invoice.id))
     assert now.status == ("draft" if reason else "paid")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("draft", "draft", "invoice.updated"),
+        ("draft", "open", "invoice.finalized"),  # our own job is about to write it
+        ("paid", "draft", "invoice.updated"),  # late
+        ("open", "open", "invoice.finalized"),
+        ("paid", "open", "invoice.finalized"),
+        ("paid", "paid", "invoice.paid"),
+    ],
+)
+def test_what_our_row_says_already_costs_no_look_at_stripe(
+    context: Context, stripe: StripeDouble, database: TestDatabase, case: tuple[str, str, str]
+) -> None:
+    ours, told, event_type = case
+    about = stripe.objects["invoices"][-1]
+    have(database, about["id"], ours)
+
+    heard = hear(context, event_type, {**about, "status": told})
+    stripe.asked.clear()
+    webhooks.drain(context)
+
+    assert row(database, heard).state == "done"
+    assert stripe.asked == []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("open", "paid", "invoice.paid", {}),
+        ("open", "void", "invoice.voided", {}),
+        ("open", "uncollectible", "invoice.marked_uncollectible", {}),
+        ("open", "open", "invoice.payment_failed", {}),
+        ("paid", "paid", "invoice.updated", {"post_payment_credit_notes_amount": 100}),
+    ],
+)
+def test_news_is_looked_at_as_it_is_now(
+    context: Context,
+    stripe: StripeDouble,
+    database: TestDatabase,
+    case: tuple[str, str, str, dict[str, int]],
+) -> None:
+    ours, told, event_type, change = case
+    about = stripe.objects["invoices"][-1]
+    have(database, about["id"], ours)
+
+    hear(context, event_type, {**about, "status": told, **change})
+    stripe.asked.clear()
+    webhooks.drain(context)
+
+    assert f"/v1/invoices/{about['id']}" in stripe.asked
+
+
+def test_a_charge_of_which_nothing_went_back_costs_no_look(context: Context, stripe: StripeDouble) -> None:
+    (customer,) = stripe.objects["customers"]
+    charge = {
+        "id": "ch_1",
+        "object": "charge",
+        "customer": customer["id"],
+        "payment_intent": "pi_1",
+        "amount_refunded": 0,
+    }
+    hear(context, "charge.succeeded", charge)
+    stripe.asked.clear()
+    webhooks.drain(context)
+    assert stripe.asked == []
+
+    hear(context, "charge.refunded", {**charge, "amount_refunded": 100})
+    webhooks.drain(context)
+    assert stripe.asked != []
+
+
+def test_a_cycle_s_draft_is_adopted_by_what_stripe_tells(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    (subscription,) = stripe.objects["subscriptions"]
+    ends_at = int(datetime(2026, 5, 1, tzinfo=UTC).timestamp())
+    draft = {
+        **stripe.objects["invoices"][-1],
+        "id": "in_of_april",
+        "status": "draft",
+        "billing_reason": "subscription_cycle",
+        "parent": {"subscription_details": {"subscription": subscription["id"], "metadata": {}}},
+        "period_end": ends_at,
+        "total": 4900,
+        "amount_paid": 0,
+    }
+    heard = [hear(context, "invoice.created", draft) for _ in range(2)]
+    stripe.asked.clear()
+
+    webhooks.drain(context)
+
+    assert stripe.asked == []
+    assert [row(database, each).state for each in heard] == ["done", "done"]
+    with Session(database.owner) as session:
+        adopted = session.query(Invoice).filter_by(stripe_invoice_id="in_of_april").one()
+        assert (adopted.kind, adopted.status, adopted.period_end_at.timestamp()) == (
+            "cycle",
+            "draft",
+            ends_at,
+        )
+        assert session.query(Job).filter_by(kind="invoicing.take_over", subject_id=adopted.id).count() == 1
+
+
+def test_a_draft_that_was_deleted_before_it_is_taken_over_is_parked(
+    context: Context, stripe: StripeDouble, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = stripe.objects["invoices"][-1]
+    make_draft(database, about["id"])
+    with Session(database.owner) as session:
+        invoice = session.query(Invoice).filter_by(stripe_invoice_id=about["id"]).one()
+
+    def refuse(*_: object) -> None:
+        raise Refused("No such invoice", code="resource_missing", param=None, request_id=None)
+
+    monkeypatch.setattr(invoicing, "call", refuse)
+    invoicing.take_over(context, claimed(invoice))
+
+    assert parked_reason(database, about["id"]) == "its draft was deleted at Stripe"
+
+
+def have(database: TestDatabase, stripe_invoice_id: str, status: str) -> None:
+    """Our row of an invoice as it was when it had this status; it is made as a paid one."""
+    if status == "draft":
+        make_draft(database, stripe_invoice_id)
+    elif status == "open":
+        unpaid = (
+            "UPDATE tenant.invoices SET status = 'open', paid_minor = 0, paid_at = NULL, closed_at = NULL"
+        )
+        database.break_by(f"{unpaid} WHERE stripe_invoice_id = :id", id=stripe_invoice_id)
 
 
 def claimed(invoice: Invoice) -> ClaimedJob:

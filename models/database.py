@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -37,6 +38,9 @@ SETTING = "dunlin.organization_id"
 # a moment ago is not: the question would be a round trip of each of the busiest requests.
 _TRUSTED_S = 1.0
 
+# How long a lock is waited for, if nothing else is said.
+_PATIENCE = timedelta(seconds=10)
+
 
 class UnsafeDatabaseRole(BillingError):
     """The configured database role could read across organizations."""
@@ -69,7 +73,7 @@ class Database:
         terms = pool or PoolTerms()
         # Never hold a transaction over a Stripe call: an idle one is cut after 15 s.
         options = (
-            f"-c statement_timeout={terms.statement_timeout_s}s -c lock_timeout=10s "
+            f"-c statement_timeout={terms.statement_timeout_s}s -c lock_timeout={_PATIENCE.seconds}s "
             "-c idle_in_transaction_session_timeout=15s -c timezone=UTC"
         )
         common: dict[str, Any] = {
@@ -144,22 +148,23 @@ class Database:
         with self.single.connect() as connection:
             return work(connection)
 
-    def organization_lock(self, organization_id: UUID) -> AbstractContextManager[None]:
-        """Hold one organization's work for this caller; raises OrganizationBusy after 10 s."""
-        return self.named_lock(str(organization_id))
+    def organization_lock(
+        self, organization_id: UUID, wait: timedelta = _PATIENCE
+    ) -> AbstractContextManager[None]:
+        """Hold one organization's work for this caller; raises OrganizationBusy after so long a wait."""
+        return self.named_lock(str(organization_id), wait)
 
     @contextmanager
-    def named_lock(self, name: str) -> Iterator[None]:
+    def named_lock(self, name: str, wait: timedelta = _PATIENCE) -> Iterator[None]:
         """Hold a name across processes.
 
         A lock of the connection, not of a transaction: it spans calls to Stripe, and Postgres frees
-        it at once when the process dies. Raises OrganizationBusy when another holds it for 10 s.
+        it at once when the process dies. Raises OrganizationBusy when another holds it for so long.
         """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             try:
-                connection.execute(
-                    text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": name}
-                )
+                if not connection.execute(_TRY_LOCK, {"name": name}).scalar_one():
+                    _wait_for(connection, name, wait)
             except OperationalError as error:
                 raise OrganizationBusy(
                     "another change of this organization is under way; try again"
@@ -178,8 +183,8 @@ class Database:
         Nobody is waited for, so two that ask for many cannot wait for each other.
         """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            held = connection.execute(_TRY_LOCKS, {"ids": list(organization_ids)}).scalars()
             try:
+                held = connection.execute(_TRY_LOCKS, {"ids": list(organization_ids)}).scalars()
                 yield set(held)
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock_all()"))
@@ -202,6 +207,16 @@ class Database:
     def close(self) -> None:
         for engine in (self.engine, self.single):
             engine.dispose()
+
+
+def _wait_for(connection: Connection, name: str, wait: timedelta) -> None:
+    """Raises OperationalError when the lock is not free in time."""
+    limit = text("SELECT set_config('lock_timeout', :limit, false)")
+    connection.execute(limit, {"limit": f"{wait // timedelta(milliseconds=1)}ms"})
+    try:
+        connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": name})
+    finally:
+        connection.execute(limit, {"limit": f"{_PATIENCE // timedelta(milliseconds=1)}ms"})
 
 
 def _ask_after_a_rest(engine: Engine) -> None:
@@ -246,6 +261,7 @@ def enter(session: Session, organization_id: UUID) -> None:
     )
 
 
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
 _TRY_LOCKS = text(
     """
     SELECT id FROM unnest(CAST(:ids AS uuid[])) AS id

@@ -43,7 +43,7 @@ def close_period(context: Context, claimed: ClaimedJob) -> None:
     """The period is over: find the draft that Stripe made for it, should its webhook be lost."""
     with context.tenant(claimed.organization) as unit:
         subscription = unit.session.get_one(ProductSubscription, (claimed.organization, claimed.subject))
-        boundary_at = claimed.due_at
+        boundary_at = subscriptions.boundary_of(claimed)
         period = mirroring.closed_period(unit, subscription, boundary_at)
         known = period and billing_queries.invoice_for_period(
             unit.session, subscription, "cycle", period.start

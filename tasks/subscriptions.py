@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from billing.errors import Conflict, InvalidTerms, NotFound
@@ -26,6 +26,9 @@ from tasks.stripe_calls import call, refusal
 log = logging.getLogger("dunlin.subscriptions")
 
 MAX_SEATS = 100_000
+_STAMP = "%Y%m%dT%H%M%S%f"
+# Stripe makes a cycle's draft within minutes and tells of it: until then there is nothing to ask for.
+_UNTOLD = timedelta(minutes=10)
 _MAX_TRIAL_DAYS = 730  # Stripe's own bound on trial_period_days
 
 
@@ -289,12 +292,12 @@ def _record_period(unit: TenantUnit, subscription: ProductSubscription, facts: S
         return  # Stripe has been told of the shorter interval that begins when this period ends
     subscription.current_period_start_at, subscription.current_period_end_at = start_at, end_at
     subscription.interval = change_queries.interval_at(unit.session, subscription, start_at).value
-    # Should the webhook of the draft be lost, this finds the draft when the period is over.
+    # Should the webhook of the draft be lost, this finds the draft.
     unit.enqueue(
         "invoicing.close_period",
         f"{subscription.id}:{_stamp(end_at)}",
         subject_id=subscription.id,
-        due_at=end_at,
+        due_at=end_at + _UNTOLD,
     )
 
 
@@ -349,4 +352,9 @@ def _client_secret(context: Context, subscription: ProductSubscription) -> str |
 
 
 def _stamp(at: datetime) -> str:
-    return at.strftime("%Y%m%dT%H%M%S%f")
+    return at.strftime(_STAMP)
+
+
+def boundary_of(claimed: ClaimedJob) -> datetime:
+    """The end of the period that a job to close it is about."""
+    return datetime.strptime(claimed.unique_key.rpartition(":")[2], _STAMP).replace(tzinfo=UTC)

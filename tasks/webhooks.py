@@ -37,6 +37,8 @@ log = logging.getLogger("dunlin.webhooks")
 _MOST_EVENTS = 500
 _RETRY = timedelta(seconds=5)
 _BUSY = timedelta(seconds=1)
+# An organization may be held while Stripe is asked for many: the others' events do not wait for that.
+_WAIT = timedelta(seconds=1)
 # Stripe cannot be asked now. Everything else uses up an attempt: the fifth makes an event `dead`, for people.
 _PASSING = (Throttled, Unreachable, Misconfigured)
 
@@ -166,7 +168,7 @@ def _apply_customer(context: Context, customer_id: str | None, events: Sequence[
         if organization.test_clock_id is not None:
             clock_ids.add(organization.test_clock_id)
         try:
-            with context.database.organization_lock(organization.id):
+            with context.database.organization_lock(organization.id, _WAIT):
                 _apply_objects(context, organization.id, events)
         except OrganizationBusy as busy:
             _put_back(context, events, _BUSY, str(busy), failed=False)

@@ -85,10 +85,16 @@ class MonthEnd:
         )
         self._session.add(owner)
         self._session.flush()
+        return self.beside(owner, seed, drawn)
+
+    def beside(self, owner: Organization, seed: int, drawn: History) -> Draft:
+        """A subscription of an organization, and its draft."""
+        rng = random.Random(seed)
+        rate = next((each for each in self._rates if each.id == owner.tax_rate_id), None)
         subscription = self._subscription(owner, drawn, rng)
-        item = self._item(subscription, drawn, rng, f"main-{seed}", metered=True)
+        item = self._item(subscription, drawn, rng, f"main-{subscription.id}", metered=True)
         if rng.random() < 0.3:
-            self._item(subscription, drawn, rng, f"beside-{seed}", metered=False)
+            self._item(subscription, drawn, rng, f"beside-{subscription.id}", metered=False)
         self._use(item, drawn)
         return self._draft(subscription, rate)
 
@@ -108,7 +114,7 @@ class MonthEnd:
             current_period_start_at=START,
             current_period_end_at=END,
             usage_closed_until_at=START,
-            stripe_subscription_id=f"sub_{owner.slug}",
+            stripe_subscription_id=f"sub_{owner.slug}_{new_id().hex}",
         )
         self._session.add(made)
         self._session.flush()

@@ -1,6 +1,7 @@
 """The inbox: events of one object cost one fetch; versions that we have not learnt are parked."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,7 @@ from tests.integration.factories import (
     acme_with_a_quarter,
     fresh_database,
     offline_context,
+    organization,
 )
 from tests.integration.stripe_double import StripeDouble, stripe_double
 
@@ -316,6 +318,26 @@ def test_news_is_looked_at_as_it_is_now(
     webhooks.drain(context)
 
     assert f"/v1/invoices/{about['id']}" in stripe.asked
+
+
+def test_the_events_of_a_held_organization_keep_no_other(
+    context: Context, stripe: StripeDouble, database: TestDatabase
+) -> None:
+    """Who bills many together holds them while Stripe is asked: nobody else waits for that."""
+    with Session(database.owner) as session, session.begin():
+        held_id = session.query(Organization).one().id
+        session.add(organization(session, "globex"))
+    (subscription,) = stripe.objects["subscriptions"]
+    stripe.objects["customers"].append({**stripe.objects["customers"][0], "id": "cus_globex"})
+    waits = hear(context, "customer.subscription.updated", subscription)
+    other = hear(context, "customer.updated", stripe.objects["customers"][-1])
+    began_s = time.monotonic()
+    with context.database.organization_lock(held_id):
+        webhooks.drain(context)
+
+    assert time.monotonic() - began_s < 5
+    found = row(database, waits)
+    assert (found.state, found.attempts, row(database, other).state) == ("queued", 0, "done")
 
 
 def test_a_charge_of_which_nothing_went_back_costs_no_look(context: Context, stripe: StripeDouble) -> None:

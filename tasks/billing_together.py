@@ -8,12 +8,12 @@ from wherever it stopped what is unusual, or goes wrong, here.
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import UUID
 
 from billing.errors import BillingError
 from gateway import requests, translate
-from gateway.errors import GatewayError
 from gateway.translate import InvoiceFacts
 from models import together as queries
 from models.invoices import Invoice, InvoiceLine
@@ -28,8 +28,10 @@ from tasks.stripe_calls import call
 
 log = logging.getLogger("dunlin.billing")
 
-# For as long as Stripe is asked for these, and some times as long again, their organizations wait for them.
+# For so long drafts are looked at, and then worked on for twice as long: their organizations wait for it.
 _LOOKING_S = 2.0
+# Stripe takes a tenth of a second or more for a call, and many at a time.
+_CALLS_AT_ONCE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,7 @@ def bill(context: Context, jobs: Sequence[ClaimedJob]) -> Settled:
         if facts is not None
     ]
     rated = rating_together.rate(context, drafts_seen)
-    finals = []
-    for draft in drafts_seen:
-        if draft.invoice_id in rated:
-            finals += _final(context, found[draft.invoice_id].invoice, draft, rated[draft.invoice_id])
+    finals = _finals(context, [(found[draft.invoice_id].invoice, draft) for draft in drafts_seen], rated)
     finished = finishing_together.finish(context, finals)
     return Settled(
         done={job.id for job in jobs if job.subject in finished},
@@ -90,10 +89,13 @@ def _seen(context: Context, found: Mapping[UUID, _Found]) -> dict[UUID, InvoiceF
     """Stripe's drafts, for as many as there is time; None for one that is not what it should be."""
     until_s = time.monotonic() + _LOOKING_S
     seen: dict[UUID, InvoiceFacts | None] = {}
-    for invoice_id, each in found.items():
-        if time.monotonic() > until_s:
-            break
-        seen[invoice_id] = _looked_at(context, each)
+
+    def look(invoice_id: UUID) -> None:
+        if time.monotonic() < until_s:
+            seen[invoice_id] = _looked_at(context, found[invoice_id])
+
+    with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+        list(pool.map(look, found))
     return seen
 
 
@@ -101,7 +103,7 @@ def _looked_at(context: Context, found: _Found) -> InvoiceFacts | None:
     """Stripe's draft; None where a person has changed or paused its subscription, or nobody answers."""
     try:
         facts, subscription = drafts.seen(context, str(found.invoice.stripe_invoice_id))
-    except GatewayError as error:
+    except BillingError as error:
         log.warning("draft %s is left for later: %s", found.invoice.id, type(error).__name__)
         return None
     if subscription is None or subscription.collection_paused:
@@ -109,16 +111,30 @@ def _looked_at(context: Context, found: _Found) -> InvoiceFacts | None:
     return facts if following.is_in_step(found.live, subscription) else None
 
 
-def _final(context: Context, invoice: Invoice, draft: Draft, rated: Rated) -> list[Final]:
-    """Give Stripe's draft its lines and finalize it, when its total is ours; nothing where that fails."""
+def _finals(
+    context: Context, drafted: Sequence[tuple[Invoice, Draft]], rated: Mapping[UUID, Rated]
+) -> list[Final]:
+    """The rated ones as Stripe has finalized them, but for those where that failed."""
+
+    def final(each: tuple[Invoice, Draft]) -> Final | None:
+        invoice, draft = each
+        return _final(context, invoice, draft, rated[invoice.id])
+
+    with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+        made = pool.map(final, [each for each in drafted if each[0].id in rated])
+        return [each for each in made if each is not None]
+
+
+def _final(context: Context, invoice: Invoice, draft: Draft, rated: Rated) -> Final | None:
+    """Give Stripe's draft its lines and finalize it, when its total is ours."""
     try:
         lines = [InvoiceLine(**row) for row in rated.lines]
         facts = invoicing.push_lines(context, invoice, lines) or draft.facts
         if (facts.total_minor, facts.currency) != (rated.total_minor, invoice.currency):
-            return []
+            return None
         key = invoice_rows.intention(invoice, "finalize")
         reply = call(context, requests.finalize_invoice(facts.id), key, invoice.organization_id)
+        return Final(invoice.organization_id, invoice.id, translate.invoice(reply))
     except BillingError as error:
         log.warning("invoice %s is left for later: %s", invoice.id, type(error).__name__)
-        return []
-    return [Final(invoice.organization_id, invoice.id, translate.invoice(reply))]
+        return None

@@ -1,6 +1,7 @@
 """Beat, hurried: what it sends every five seconds and more is rung for twice a second.
 
-A lost webhook waits for a sweep; nothing here does what a sweep would not, a story only waits less.
+What is lost, a webhook or a dead worker's message, waits for a sweep; nothing here does what a sweep would
+not, a story only waits less.
 """
 
 import threading
@@ -8,7 +9,7 @@ from types import TracebackType
 
 from tests.scenarios.world import World
 
-_TICKS = ("clocks.sweep", "jobs.sweep", "webhooks.drain")
+_TICKS = ("clocks.sweep", "jobs.sweep", "usage.drain", "webhooks.drain")
 _EVERY_S = 0.5
 
 

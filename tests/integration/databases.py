@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
@@ -48,15 +49,8 @@ class TestDatabase:
 
 @contextmanager
 def fresh_database(name: str, *, to: str = "head") -> Iterator[TestDatabase]:
-    """Create, migrate (up to a revision) and afterwards drop a database on the test server."""
-    name = f"{name}_{os.getpid()}"
-    server_url = postgres_url()
-    server = create_engine(_driver(server_url), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = server_url.rsplit("/", 1)[0] + f"/{name}"
-    migrate.upgrade(url, "app", "audit", to=to)
+    """Create (as of a revision) and afterwards drop a database on the test server."""
+    url = _created(f"{name}_{os.getpid()}", _migrated(to))
     owner = create_engine(_driver(url))
     host = url.rsplit("@", 1)[1]
     try:
@@ -65,9 +59,28 @@ def fresh_database(name: str, *, to: str = "head") -> Iterator[TestDatabase]:
         )
     finally:
         owner.dispose()
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
+        _on_server(f"DROP DATABASE {name}_{os.getpid()} WITH (FORCE)")
+
+
+@cache
+def _migrated(to: str) -> str:
+    """The name of an empty database of a revision: a copy of it is made in a tenth of the time."""
+    name = f"migrated_to_{to}"
+    migrate.upgrade(_created(name, "template1"), "app", "audit", to=to)
+    return name
+
+
+def _created(name: str, template: str) -> str:
+    """Returns the new database's URL."""
+    _on_server(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return postgres_url().rsplit("/", 1)[0] + f"/{name}"
+
+
+def _on_server(statement: str) -> None:
+    server = create_engine(_driver(postgres_url()), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(statement))
+    server.dispose()
 
 
 class SilentBell:

@@ -207,6 +207,8 @@ def stripe_double() -> Iterator[StripeDouble]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # The body would wait 40 ms for the client to acknowledge the head.
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)

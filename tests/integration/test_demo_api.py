@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
 def door() -> Iterator[Door]:
     server = Door(("127.0.0.1", 0), _Handler)
     server.replies, server.heard = [], []
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield server
     server.shutdown()

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import text
@@ -17,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from gateway.client import StripeGateway
 from models.database import Database
-from tasks import keys
+from tasks import keys, users
 from tasks.context import AT_ONCE, Context
 from tasks.settings import Settings
 from tests.integration.factories import (
@@ -142,7 +144,9 @@ def context_for(database: TestDatabase, wall: Wall, bell: UnheardBell) -> Iterat
 def web_world(name: str) -> Iterator[WebWorld]:
     """A world on a database of its own."""
     wall, bell = Wall(), UnheardBell()
-    with fresh_database(name) as database, context_for(database, wall, bell) as context:
+    # A password that is dear to guess costs each sign-in a tenth of a second.
+    cheap = patch.object(users, "_HASHER", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    with cheap, fresh_database(name) as database, context_for(database, wall, bell) as context:
         with Session(database.owner) as session, session.begin():
             rows = catalog(session)
             acme = acme_with_a_quarter(session, "acme", rows)

@@ -1,6 +1,8 @@
 """Many drafts rated in one transaction: every row is as if each had been rated alone."""
 
+import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from models import usage_intake
 from tasks import drafting, invoice_rows, rating_together
 from tasks.context import Context
 from tasks.rating_together import Draft
@@ -157,3 +160,28 @@ def test_what_stripe_has_finalized_itself_is_left(context: Context, database: Te
     opened = replace(quick, facts=replace(quick.facts, status="open"))
 
     assert rating_together.rate(context, [usual, opened]).keys() == {usual.invoice_id}
+
+
+def test_batches_and_usage_that_arrives_meanwhile_wait_for_each_other(
+    context: Context, database: TestDatabase
+) -> None:
+    """All lock subscriptions in one sequence: whoever comes later waits, and nobody for ever."""
+    drafts = made(database, range(40), aggregation="sum")
+    alone = {draft.organization_id: rated_alone(context, draft) for draft in drafts}
+    owners = [draft.organization_id for draft in drafts]
+    random.shuffle(drafts)
+
+    def rate(part: int) -> int:
+        return len(rating_together.rate(context, drafts[part::3]))
+
+    def take_usage(_: int) -> int:
+        with context.database.intake() as session:
+            usage_intake.hold_subscriptions(session, owners)
+        return 0
+
+    with ThreadPoolExecutor(6) as pool:
+        begun = [pool.submit(does, part) for part in range(3) for does in (take_usage, rate)]
+        assert sum(each.result() for each in begun) == len(drafts)
+
+    for draft in drafts:
+        assert stored(context, draft.organization_id) == alone[draft.organization_id]

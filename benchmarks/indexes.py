@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from benchmarks import plans
 from benchmarks.many_rows import NOW, PRODUCTS, Rows, fill, numbered
 from benchmarks.plans import Finding
+from billing.periods import Period
 from cli.local.stack import LocalStack
 from models import (
     access_queries,
@@ -40,11 +41,13 @@ from models import (
     quarantine,
     reading,
     sale_queries,
+    together,
     usage_billing,
     usage_corrections,
     usage_inbox,
     usage_intake,
     usage_rollups,
+    usage_together,
     work,
 )
 from models.base import new_id
@@ -55,7 +58,7 @@ from models.reading import Page
 from models.usage_billing import UsageWindow
 from models.usage_rollups import UsedWindow
 
-Place = Literal["system", "organization", "intake", "auditor"]
+Place = Literal["system", "organization", "intake", "billing", "auditor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def paths(rows: Rows) -> list[AccessPath]:
         *_sweep_paths(),
         *_api_paths(rows),
         *_billing_paths(rows),
+        *_together_paths(rows),
         *_staff_paths(rows),
     ]
 
@@ -248,6 +252,65 @@ def _billing_paths(rows: Rows) -> list[AccessPath]:
     ]
 
 
+def _together_paths(rows: Rows) -> list[AccessPath]:
+    """What a hundred invoices are closed by at once."""
+    numbers = range(rows.one, rows.one + 100)
+    owners = [numbered("organization", number) for number in numbers]
+    invoices = [(numbered("organization", number), numbered("invoice", number)) for number in numbers]
+    subscriptions = [
+        (numbered("organization", number), numbered("subscription", number)) for number in numbers
+    ]
+    month = Period(NOW - timedelta(days=31), NOW)
+    windows = [
+        (
+            UsageWindow(
+                numbered("organization", number),
+                numbered("subscription", number),
+                numbered("item", number),
+                numbered("meter", number % PRODUCTS),
+                month.start,
+                month.end,
+            ),
+            [numbered("line", number)],
+        )
+        for number in numbers
+    ]
+
+    def sold(session: Session) -> None:
+        held = together.hold(session, invoices, NOW)
+        assert len(held) == len(invoices)
+        together.sold(session, [(each.subscription, month) for each in held])
+
+    return [
+        AccessPath(
+            "together: claim due jobs",
+            "system",
+            lambda s: work.claim_due(s, "invoicing.bill", NOW, timedelta(seconds=60), 100),
+        ),
+        AccessPath(
+            "together: whose subscriptions",
+            "billing",
+            lambda s: together.ended(
+                s, [(owner, f"sub_{number}", NOW) for owner, number in zip(owners, numbers, strict=True)]
+            ),
+        ),
+        AccessPath("together: the drafts and what is sold", "billing", sold),
+        AccessPath(
+            "together: take the usage, add it up", "billing", lambda s: usage_together.take(s, windows)
+        ),
+        AccessPath("together: the invoices", "billing", lambda s: together.invoices(s, invoices)),
+        AccessPath("together: their lines", "billing", lambda s: together.lines(s, invoices)),
+        AccessPath("together: what lives", "billing", lambda s: together.live_terms(s, subscriptions)),
+        AccessPath("together: their credit", "billing", lambda s: together.balances(s, owners)),
+        AccessPath("together: credit untold", "billing", lambda s: together.with_untold_credit(s, owners)),
+        AccessPath(
+            "together: their next numbers",
+            "billing",
+            lambda s: together.next_numbers(s, dict.fromkeys(owners, 1)),
+        ),
+    ]
+
+
 def _staff_paths(rows: Rows) -> list[AccessPath]:
     one = rows.one
     invoice, subscription = numbered("invoice", one), numbered("subscription", one)
@@ -299,7 +362,12 @@ def findings(app: Database, auditor: Database, rows: Rows) -> Iterator[Finding]:
 
 @contextmanager
 def _session(app: Database, auditor: Database, place: Place, organization_id: UUID) -> Iterator[Session]:
-    opened = {"system": app.system, "intake": app.intake, "auditor": auditor.system}
+    opened = {
+        "system": app.system,
+        "intake": app.intake,
+        "billing": app.billing,
+        "auditor": auditor.system,
+    }
     with app.tenant(organization_id) if place == "organization" else opened[place]() as session:
         yield session
 

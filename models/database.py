@@ -272,7 +272,8 @@ _TRY_LOCKS = text(
 _AS_BILLING = text(
     """
     SELECT set_config('role', 'dunlin_billing', true), set_config('enable_seqscan', 'off', true),
-           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+           set_config('enable_bitmapscan', 'off', true)
     """
 )
 

@@ -1,6 +1,6 @@
 # Every target says what it does: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo up test season check verify format lock clean bench-ingest bench-webhooks bench-billing bench-api bench-indexes bench-backtest
+.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-webhooks bench-billing bench-api bench-indexes bench-backtest
 SHELL := /bin/sh
 PACKAGES := billing models gateway tasks worker web cli sandbox migrations benchmarks tests
 RUN := .venv/bin
@@ -28,9 +28,6 @@ up: bootstrap ## Start everything with the demo's state and stay up until Ctrl-C
 
 test: bootstrap ## Run all tests
 	@$(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-
-season: bootstrap ## A season of every kind of change, with a Stripe that fails and repeats itself at 5 %
-	@DUNLIN_SEASON=1 $(RUN)/python -m pytest tests/faults/test_stripe_misbehaves.py
 
 check: bootstrap ## Lint, formatting, types, import contracts: what must be clean before a commit
 	@$(RUN)/ruff check .

@@ -81,11 +81,11 @@ class Dispatcher:
         """Answer a request; every refusal has Stripe's body."""
         request_id = f"req_{random_token(14)}"
         try:
-            _authenticate(request.headers)
+            api_key = _authenticate(request.headers)
             _check_version(request.headers)
             operation, ids = self.router.match(request.method, request.path)
             self.calls.count(operation.name)
-            fault = self.faults.for_request(operation.name)
+            fault = self.faults.for_request(operation.name, api_key)
             _fail_before(fault)
             if fault == "timeout_before":
                 return self._silence()
@@ -107,7 +107,8 @@ class Dispatcher:
         threading.Thread(target=run_clock, args=arguments, name=f"clock-{clock_id}", daemon=True).start()
 
 
-def _authenticate(headers: dict[str, str]) -> None:
+def _authenticate(headers: dict[str, str]) -> str:
+    """The API key. Raises: ApiError 401 without a good one."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     key = value.strip()
     if scheme.lower() == "basic":
@@ -125,6 +126,7 @@ def _authenticate(headers: dict[str, str]) -> None:
         raise errors.unauthorized("This is a local sandbox: it refuses live mode keys. Use any sk_test_ key.")
     if not key.startswith(("sk_test_", "rk_test_")):
         raise errors.unauthorized(f"Invalid API Key provided: {key[:8]}****")
+    return key
 
 
 def _check_version(headers: dict[str, str]) -> None:

@@ -24,9 +24,13 @@ class _Once:
 
 @dataclass
 class Faults:
-    """What goes wrong, and how often. Rates are shares, 0..1; times in seconds."""
+    """What goes wrong, and how often. Rates are shares, 0..1; times in seconds.
+
+    Chance spares the requests of one API key, if one is named: those of a person who only looks on.
+    """
 
     rates: dict[str, float] = field(default_factory=dict)
+    spared: str | None = None
     timeout_s: float = 0.2
     delay_s: float = 0.5
 
@@ -38,7 +42,7 @@ class Faults:
 
     def set(self, wanted: dict[str, Any]) -> None:
         """Add to what is set. Raises: ApiError 400 for names that are no faults."""
-        known = {*HTTP_FAULTS, *WEBHOOK_FAULTS, *_NUMBERS, "once"}
+        known = {*HTTP_FAULTS, *WEBHOOK_FAULTS, *_NUMBERS, "spared", "once"}
         if unknown := sorted(set(wanted) - known):
             raise malformed(
                 f"Unknown fault: {unknown[0]}. Known are: {', '.join(sorted(known))}", param=unknown[0]
@@ -54,6 +58,7 @@ class Faults:
             if "seed" in wanted:
                 self._seed = int(wanted["seed"])
                 self._random = random.Random(self._seed)  # noqa: S311
+            self.spared = wanted.get("spared", self.spared)
             self.timeout_s = float(wanted.get("timeout_s", self.timeout_s))
             self.delay_s = float(wanted.get("delay_s", self.delay_s))
 
@@ -61,6 +66,7 @@ class Faults:
         with self._lock:
             self.rates.clear()
             self._once.clear()
+            self.spared = None
             self.timeout_s, self.delay_s = _NUMBERS["timeout_s"], _NUMBERS["delay_s"]
 
     def shown(self) -> dict[str, Any]:
@@ -70,15 +76,16 @@ class Faults:
                 {key: value for key, value in vars(once).items() if value is not None} for once in self._once
             ]
             numbers = {"seed": self._seed, "timeout_s": self.timeout_s, "delay_s": self.delay_s}
-            return {**self.rates, **numbers, "once": waiting}
+            return {**self.rates, **numbers, "spared": self.spared, "once": waiting}
 
-    def for_request(self, operation: str) -> str | None:
+    def for_request(self, operation: str, api_key: str | None = None) -> str | None:
         """The fault that strikes this request, if any."""
         with self._lock:
             for once in self._once:
                 if once.fault in HTTP_FAULTS and once.operation in {None, operation} and once.event is None:
                     return self._use(once)
-            return self._roll(HTTP_FAULTS)
+            spares = self.spared is not None and api_key == self.spared
+            return None if spares else self._roll(HTTP_FAULTS)
 
     def for_event(self, event_type: str) -> str | None:
         """The fault that strikes the first delivery of an event, if any."""

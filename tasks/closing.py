@@ -147,7 +147,7 @@ def _charged(
         if payment is None:
             _demand(unit, invoice, terms, actor)
             card = _card(unit, terms.payment_method_id)
-            payment = payments.new_payment(unit, invoice, demanded_as=terms.id)
+            payment = payments.new_payment(unit, invoice, terms.id, demanded=True)
             unit.enqueue("payments.finish", f"{invoice.id}:{payment.attempt}", subject_id=invoice.id)
             rings = unit.take_rings()
     request = requests.pay_invoice(str(invoice.stripe_invoice_id), payment_method=card)

@@ -23,7 +23,7 @@ def retry(context: Context, claimed: ClaimedJob) -> None:
     """A planned retry: the number at the end of the job's key, once."""
     with context.tenant(_organization(claimed)) as unit:
         case = _case(unit, claimed)
-    payments.collect(context, case.organization_id, case.invoice_id, retry=claimed.number)
+    payments.collect(context, claimed, case.invoice_id, retry=claimed.number)
 
 
 @job("dunning.end_grace", queue="dunning")

@@ -29,7 +29,7 @@ _MONEY_IN = ("succeeded", "refunded")
 @job("payments.collect", queue="stripe")
 def collect_invoice(context: Context, claimed: ClaimedJob) -> None:
     """Attempt an open invoice once; who asks for it again must bring another job."""
-    collect(context, claimed.organization, claimed.subject)
+    collect(context, claimed, claimed.subject)
 
 
 @job("payments.take_charge", queue="stripe")
@@ -43,19 +43,22 @@ def take_charge(context: Context, claimed: ClaimedJob) -> None:
     with context.tenant(claimed.organization) as unit:
         untried = not billing_queries.payments(unit.session, invoice)
     if untried:
-        collect(context, claimed.organization, invoice.id)
+        collect(context, claimed, invoice.id)
 
 
-def collect(context: Context, organization_id: UUID, invoice_id: UUID, retry: int | None = None) -> None:
-    """One payment attempt. The caller holds the organization's lock.
+def collect(context: Context, claimed: ClaimedJob, invoice_id: UUID, retry: int | None = None) -> None:
+    """The one payment attempt of a job. The caller holds the organization's lock.
 
-    The attempt's row is committed first and names the idempotency key: a job that died between
-    here and the bank's answer goes on with the same attempt. `retry` is the number of a scheduled
-    dunning retry, which is used up with the attempt.
+    The attempt's row is committed first, has the job's id, and names the idempotency key: a job that died
+    between here and the bank's answer goes on with the same attempt, and one that died after it makes no
+    other. `retry` is the number of a scheduled dunning retry, which is used up with the attempt.
     """
-    with context.tenant(organization_id) as unit:
+    with context.tenant(claimed.organization) as unit:
         invoice = invoice_rows.find(unit, invoice_id)
-        payment = _attempt(unit, invoice, retry)
+        made = unit.session.get(Payment, (claimed.organization, claimed.id))
+        if made is not None and made.status not in _UNFINISHED:
+            return  # the bank has answered this job, and is not asked twice
+        payment = _attempt(unit, invoice, claimed.id, retry)
     if payment is not None:
         carry_out(context, invoice, payment, requests.pay_invoice(str(invoice.stripe_invoice_id)))
 
@@ -95,7 +98,7 @@ def unfinished(unit: TenantUnit, invoice: Invoice) -> Payment | None:
     return made[-1] if made and made[-1].status in _UNFINISHED else None
 
 
-def _attempt(unit: TenantUnit, invoice: Invoice, retry: int | None) -> Payment | None:
+def _attempt(unit: TenantUnit, invoice: Invoice, job_id: UUID, retry: int | None) -> Payment | None:
     """The attempt to make now: the unfinished one, or a new one; None when there is nothing to collect."""
     if invoice.status != "open" or invoice.parked_at is not None or unit.organization.parked_at is not None:
         return None
@@ -110,7 +113,7 @@ def _attempt(unit: TenantUnit, invoice: Invoice, retry: int | None) -> Payment |
         if case is None or case.retries_done >= retry:
             return None
         case.retries_done, case.next_attempt_at = retry, None
-    payment = new_payment(unit, invoice)
+    payment = new_payment(unit, invoice, job_id)
     if not has_card(unit):
         _fail(unit, payment, _NO_CARD, "there is no payment method")
         dunning_cases.record_failure(unit, invoice, payment, _NO_CARD)
@@ -124,15 +127,17 @@ def has_card(unit: TenantUnit) -> bool:
     return any(card.is_default for card in cards)
 
 
-def new_payment(unit: TenantUnit, invoice: Invoice, *, demanded_as: UUID | None = None) -> Payment:
-    """The row of the next attempt, of all that is due; with the id of the demand that a person made."""
+def new_payment(
+    unit: TenantUnit, invoice: Invoice, asked_as: UUID | None = None, *, demanded: bool = False
+) -> Payment:
+    """The row of the next attempt, of all that is due, with the id of what asked for it: a job, a demand."""
     payment = Payment(
         organization_id=unit.organization.id,
-        id=demanded_as or new_id(),
+        id=asked_as or new_id(),
         invoice_id=invoice.id,
         attempt=len(billing_queries.payments(unit.session, invoice)) + 1,
         amount_minor=invoice.due_minor,
-        demanded=demanded_as is not None,
+        demanded=demanded,
         currency=invoice.currency,
         status="pending",
         attempted_at=unit.now,

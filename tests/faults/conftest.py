@@ -9,6 +9,7 @@ from cli.context import opened
 from cli.local.stack import LocalStack
 from cli.preparing import prepare
 from models.migrate import upgrade
+from tests.faults.misbehaving import PERSON
 from tests.scenarios.world import World
 
 PROCESSES = ("web", "worker-ingest", "worker-billing", "beat", "sandbox")
@@ -24,7 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     )
     with stack:
         stack.wait_ready(90)
-        with opened({**short, **stack.environment}) as context:
+        with opened({**short, **stack.environment, **PERSON}) as context:
             prepare(context, stack.environment)
             made = World.of(stack, context)
             yield made

@@ -4,18 +4,15 @@ One organization, two subscriptions: AutoFlow with usage, plan changes and a cou
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import text
 
 from gateway import requests
-from gateway.errors import Throttled, Unreachable
-from gateway.requests import Request
 from tests.scenarios.world import Customer, World
 
-T = TypeVar("T")
 Snapshot = dict[str, Sequence[Any]]
 
 # (kind, status, charged) of each invoice.
@@ -106,22 +103,10 @@ def _coupon(world: World) -> str:
 
 
 def _refund_at_stripe(ada: Customer, *, minor: int) -> None:
-    """A person gives part of TeamSpace's first charge back in the dashboard, and tries until it is done."""
+    """A person gives part of TeamSpace's first charge back in the dashboard."""
     (charge,) = [each for each in _listed(ada, "charge") if each["amount"] == 100_00]
-    _says(ada.world, requests.create_refund(charge["payment_intent"], amount_minor=minor))
-
-
-def _says(world: World, request: Request) -> None:
-    key = f"person:{uuid4()}"
-    while True:
-        try:
-            world.context.gateway.send(request, key)
-        except Throttled:
-            continue
-        except Unreachable as failure:
-            if not failure.saved:
-                continue
-        return  # done, or Stripe repeats a failure that it had stored after the effect
+    request = requests.create_refund(charge["payment_intent"], amount_minor=minor)
+    ada.world.context.gateway.send(request, f"person:{uuid4()}")
 
 
 # Each is read inside the organization. Ids, Stripe's ids and instants of the wall differ by nature.
@@ -228,14 +213,4 @@ def _stripe_id(customer: Customer) -> str:
 
 
 def _listed(customer: Customer, kind: str, **filters: Any) -> list[dict[str, Any]]:
-    return _until_answered(
-        lambda: list(customer.world.context.gateway.list(kind, {"customer": _stripe_id(customer), **filters}))
-    )
-
-
-def _until_answered(ask: Callable[[], T]) -> T:
-    while True:
-        try:
-            return ask()
-        except (Throttled, Unreachable):
-            continue
+    return list(customer.world.context.gateway.list(kind, {"customer": _stripe_id(customer), **filters}))

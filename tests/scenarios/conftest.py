@@ -10,6 +10,7 @@ from cli.context import opened
 from cli.local.stack import LocalStack
 from cli.preparing import prepare
 from models.migrate import upgrade
+from tests.faults.misbehaving import PERSON, misbehaving
 from tests.scenarios.golden import expect
 from tests.scenarios.world import World
 
@@ -26,7 +27,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     )
     with stack:
         stack.wait_ready(90)
-        with opened(stack.environment) as context:
+        with opened({**stack.environment, **PERSON}) as context:
             prepare(context, stack.environment)
             world = World.of(stack, context)
             yield world
@@ -35,8 +36,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def world(running: World) -> World:
-    return running
+def world(running: World, request: pytest.FixtureRequest) -> Iterator[World]:
+    if not request.config.getoption("--misbehaving"):
+        yield running
+        return
+    with misbehaving(running):
+        yield running
 
 
 @pytest.fixture

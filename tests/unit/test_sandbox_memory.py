@@ -132,6 +132,17 @@ def test_exact_faults_wait_for_their_operation() -> None:
     ]
 
 
+def test_chance_spares_who_only_looks_on() -> None:
+    faults = Faults()
+    faults.set({"http_429": 1, "spared": "sk_test_a_person"})
+    assert faults.for_request("GET /v1/account", "sk_test_a_person") is None
+    assert faults.for_request("GET /v1/account", "sk_test_of_ours") == "http_429"
+    faults.set({"once": [{"fault": "http_500_before"}]})  # ordered, not by chance
+    assert faults.for_request("GET /v1/account", "sk_test_a_person") == "http_500_before"
+    faults.clear()
+    assert faults.for_request("GET /v1/account", "sk_test_of_ours") is None
+
+
 def test_chance_repeats_itself_and_can_be_cleared() -> None:
     def drawn() -> list[str | None]:
         faults = Faults()

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from tasks.queue import CeleryBell
+from tasks import queue
+from tasks.queue import CeleryBell, Settled
 from tests.servers import redis_url
 
 SOON = timedelta(seconds=0.3)
@@ -38,10 +39,10 @@ def bell() -> HeardBell:
 
 def test_a_job_that_is_put_back_is_rung_for_when_its_wait_is_over(bell: HeardBell) -> None:
     asked_at = time.monotonic()
-    bell.ring("invoicing.bill", "job-1", after=SOON)
-    bell.ring("invoicing.bill", "job-2", after=SOON)
+    bell.ring("payments.collect", "job-1", after=SOON)
+    bell.ring("payments.collect", "job-2", after=SOON)
 
-    assert set(bell.waits_for(2)) == {("invoicing.bill", "job-1"), ("invoicing.bill", "job-2")}
+    assert set(bell.waits_for(2)) == {("payments.collect", "job-1"), ("payments.collect", "job-2")}
     assert all(heard_at - asked_at >= SOON.total_seconds() for _, heard_at in bell.heard)
 
 
@@ -66,11 +67,28 @@ def test_a_wait_keeps_no_ring_from_coming_now_and_none_now_takes_the_place_of_a_
 
 
 def test_long_waits_and_those_beyond_counting_are_left_to_the_sweep(bell: HeardBell) -> None:
-    bell.ring("invoicing.bill", "patient", after=timedelta(minutes=5))
+    bell.ring("payments.collect", "patient", after=timedelta(minutes=5))
     for number in range(150):
-        bell.ring("invoicing.bill", f"job-{number}", after=timedelta(seconds=14))
+        bell.ring("payments.collect", f"job-{number}", after=timedelta(seconds=14))
     bell.ring("webhooks.drain")
     bell.ring("webhooks.drain")  # debounced, and never left to the sweep
 
     assert bell.waits_for(2) == [("webhooks.drain", None)] * 2
     assert len(bell._waits) == 100
+
+
+def test_jobs_that_are_done_together_are_rung_for_once_and_by_no_id(
+    bell: HeardBell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand that are due are not a hundred thousand messages."""
+    monkeypatch.setitem(queue._together, "tests.deed", lambda *_: Settled(frozenset()))
+    asked_at = time.monotonic()
+    for number in range(500):
+        bell.ring("tests.deed", f"job-{number}")
+    took_s = time.monotonic() - asked_at
+    bell.ring("tests.deed", "put-back", after=SOON)
+
+    heard = bell.waits_for(3)
+    assert set(heard) == {("tests.deed", None)}
+    assert 3 <= len(heard) <= 3 + took_s / 0.1, "at once, after a tenth of a second, and after the wait"
+    assert bell.heard[-1][1] - asked_at >= SOON.total_seconds()

@@ -75,7 +75,9 @@ def _arguments() -> argparse.Namespace:
     arguments.add_argument("--singles", type=int, default=30_000, help="POSTs of one event")
     arguments.add_argument("--clients", type=int, default=32, help="connections that post single events")
     arguments.add_argument("--organizations", type=int, default=1_000)
-    arguments.add_argument("--stored", type=int, default=0, help="events that are there before it begins")
+    arguments.add_argument(
+        "--stored", type=int, nargs="+", default=[], help="measure batches again with so many events there"
+    )
     return arguments.parse_args()
 
 
@@ -87,12 +89,13 @@ def _measure(stack: LocalStack, chosen: argparse.Namespace) -> int:
     assert stack.postgres_admin_url is not None
     with psycopg.connect(stack.postgres_admin_url, dbname="dunlin", autocommit=True) as look:
         scene = Scene(stack, key, look, holders(stack.postgres_admin_url, chosen.organizations))
-        if chosen.stored:
-            _store(look, chosen.stored)
         _warm(scene)
         limit = raw_limit(look, list(_batches(scene.slugs, chosen.events, chosen.batch)))
-        good = _in_batches(scene, chosen, limit)
-        return 0 if _singly(scene, chosen) and good else 1
+        good = _in_batches(scene, chosen, limit) and _singly(scene, chosen)
+        for stored in chosen.stored:
+            _store(look, stored - _records(look))
+            good = good and _in_batches(scene, chosen, limit)
+        return 0 if good else 1
 
 
 def _batches(slugs: Sequence[str], events: int, size: int) -> Iterator[list[dict[str, Any]]]:
@@ -159,12 +162,17 @@ def _posted(
     scene: Scene, bodies: Sequence[bytes], *, clients: int, pace: float, events: int
 ) -> tuple[Tally, float, dict[str, float], bool]:
     """Post and wait for the records. Returns the tally, seconds until the last record, CPU, and the proof."""
-    before, worked = _records(scene.look), {name: machine.cpu_s(scene.stack.pid(name)) for name in _STAGES}
+    before, written, worked = (
+        _records(scene.look),
+        _wal(scene.look),
+        {name: machine.cpu_s(scene.stack.pid(name)) for name in _STAGES},
+    )
     tally = post(Load(scene.stack.urls["web"] + _PATH, scene.headers(), bodies, clients, pace))
     machine.wait_for(lambda: not _waiting(scene.look), "the inbox to be emptied", 600)
     seconds = time.monotonic() - tally.begun
     spent = {name: machine.cpu_s(scene.stack.pid(name)) - worked[name] for name in _STAGES}
     spent["load generator"] = tally.cpu_s
+    print(f"write-ahead log: {(_wal(scene.look) - written) / events:,.0f} bytes an event")
     stored = _records(scene.look) - before
     print(
         f"acknowledged {len(tally.spans_s)} POSTs of {events} events, stored {stored}, "
@@ -176,6 +184,11 @@ def _posted(
 def _by_stage(spent: dict[str, float], events: int) -> str:
     each = {name: worked / events * 1e6 for name, worked in spent.items()}
     return ", ".join(f"{name} {us:.1f}" for name, us in each.items()) + f"; in all {sum(each.values()):.1f}"
+
+
+def _wal(look: psycopg.Connection[Any]) -> int:
+    """How much the write-ahead log holds by now, in bytes."""
+    return int(look.execute("SELECT pg_current_wal_lsn() - '0/0'").fetchall()[0][0])
 
 
 def _records(look: psycopg.Connection[Any]) -> int:

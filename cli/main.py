@@ -78,11 +78,14 @@ def _expected(error: Exception) -> str | None:
     if isinstance(error, StackError):
         return str(error)
     if "sqlalchemy" in sys.modules:
-        from models.reading import DATABASE_AWAY  # noqa: PLC0415
+        from models.reading import BEHIND, DATABASE_AWAY  # noqa: PLC0415
 
         if isinstance(error, DATABASE_AWAY):
             reason = str(error).splitlines()[0].removeprefix("(psycopg.OperationalError) ")
             return f"the database does not answer; is the system running? ({reason})"
+        # An empty database, or one of an earlier version.
+        if isinstance(getattr(error, "orig", None), BEHIND):
+            return "the database's schema is not this version's: run `dunlin migrate` first"
     return None
 
 

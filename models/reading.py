@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedFunction, UndefinedTable
 from sqlalchemy import Select, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -28,6 +29,8 @@ from models.subscriptions import PaymentMethod, ProductSubscription, Subscriptio
 
 # What a driver or a pool raises when Postgres is away, going away, or too slow to answer.
 DATABASE_AWAY: tuple[type[Exception], ...] = (OperationalError, InterfaceError, PoolTimeout)
+# What a driver raises when the schema is missing, or that of another version.
+BEHIND: tuple[type[Exception], ...] = (UndefinedTable, UndefinedColumn, UndefinedFunction, InvalidSchemaName)
 
 
 @dataclass(frozen=True, slots=True)

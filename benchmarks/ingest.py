@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 
@@ -207,26 +207,50 @@ def _warm(scene: Scene) -> None:
 
 
 def _store(look: psycopg.Connection[Any], count: int) -> None:
-    """Records of earlier months, for the rate of a full table."""
+    """So many records more, of earlier days. Indexes are built afterwards, as full as inserts leave them."""
     print(f"storing {count:,} events first ...", flush=True)
+    indexes, references = look.execute(_INDEXES).fetchall(), look.execute(_REFERENCES).fetchall()
+    for table, name, _ in references:
+        look.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}".encode())
+    for name, _ in indexes:
+        look.execute(f"DROP INDEX {name}".encode())
+    look.execute("ALTER TABLE tenant.usage_records DROP CONSTRAINT pk_usage_records")
+    look.execute(_FILL, {"count": count, "batch": uuid4()})
+    look.execute("SET maintenance_work_mem = '1GB'")
     look.execute(
-        """
-        INSERT INTO tenant.usage_records (
-            organization_id, product_id, event_id, batch_id, batch_index, meter_id, quantity,
-            occurred_at, properties, subscription_id, item_id, late, state, received_at)
-        SELECT i.organization_id, i.product_id, gen_random_uuid()::text, %(batch)s, n, c.meter_id, 1 + n %% 9,
-               now() - interval '39 days' + n * interval '30 days' / %(count)s,
-               '{"workflow": "intake-7", "region": "eu"}', i.subscription_id, i.id, false, 'waiting', now()
-        FROM (
-            SELECT *, row_number() OVER () AS place, count(*) OVER () AS items FROM tenant.subscription_items
-        ) i
-        JOIN catalog.plan_charges c ON c.plan_id = i.plan_id AND c.currency = 'USD'
-        JOIN generate_series(0, %(count)s - 1) n ON n %% i.items = i.place - 1
-        """,
-        {"count": count, "batch": UUID(int=0)},
+        "ALTER TABLE tenant.usage_records ADD CONSTRAINT pk_usage_records "
+        "PRIMARY KEY (organization_id, product_id, event_id) WITH (fillfactor = 70)"
     )
+    look.execute("ALTER INDEX tenant.pk_usage_records SET (fillfactor = 90)")
+    for _, definition in indexes:
+        look.execute(definition.encode())
+    for table, name, definition in references:
+        look.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}".encode())
     look.execute("VACUUM ANALYZE tenant.usage_records")
     look.execute("CHECKPOINT")
+
+
+_INDEXES = """
+    SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+    WHERE indrelid = 'tenant.usage_records'::regclass AND NOT indisprimary
+"""
+_REFERENCES = """
+    SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE confrelid = 'tenant.usage_records'::regclass
+"""
+_FILL = """
+    INSERT INTO tenant.usage_records (
+        organization_id, product_id, event_id, batch_id, batch_index, meter_id, quantity,
+        occurred_at, properties, subscription_id, item_id, late, state, received_at)
+    SELECT i.organization_id, i.product_id, md5(%(batch)s::text || n)::uuid::text, %(batch)s, n, c.meter_id, 1 + n %% 9,
+           now() - interval '39 days' + n * interval '30 days' / %(count)s,
+           '{"workflow": "intake-7", "region": "eu"}', i.subscription_id, i.id, false, 'waiting', now()
+    FROM (
+        SELECT *, row_number() OVER () AS place, count(*) OVER () AS items FROM tenant.subscription_items
+    ) i
+    JOIN catalog.plan_charges c ON c.plan_id = i.plan_id AND c.currency = 'USD'
+    JOIN generate_series(0, %(count)s - 1) n ON n %% i.items = i.place - 1
+"""
 
 
 if __name__ == "__main__":

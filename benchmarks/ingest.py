@@ -245,11 +245,10 @@ _FILL = """
     SELECT i.organization_id, i.product_id, md5(%(batch)s::text || n)::uuid::text, %(batch)s, n, c.meter_id, 1 + n %% 9,
            now() - interval '39 days' + n * interval '30 days' / %(count)s,
            '{"workflow": "intake-7", "region": "eu"}', i.subscription_id, i.id, false, 'waiting', now()
-    FROM (
-        SELECT *, row_number() OVER () AS place, count(*) OVER () AS items FROM tenant.subscription_items
-    ) i
+    FROM (SELECT *, row_number() OVER () - 1 AS place FROM tenant.subscription_items) i
     JOIN catalog.plan_charges c ON c.plan_id = i.plan_id AND c.currency = 'USD'
-    JOIN generate_series(0, %(count)s - 1) n ON n %% i.items = i.place - 1
+    JOIN generate_series(0, %(count)s - 1) n
+         ON n %% (SELECT count(*) FROM tenant.subscription_items) = i.place
 """
 
 

@@ -25,7 +25,7 @@ def build(environ: Mapping[str, str]) -> Flask:
     settings = Settings.from_environ(environ)
     configure(celery, settings.redis_url)
     # Two for each thread: one that holds an organization's lock across a call to Stripe, one that works.
-    pool = PoolTerms(size=2 * int(environ.get("WEB_THREADS", "8")), statement_timeout_s=_STATEMENT_TIMEOUT_S)
+    pool = PoolTerms(size=2 * int(environ.get("WEB_THREADS", "16")), statement_timeout_s=_STATEMENT_TIMEOUT_S)
     context = build_context(settings, "web", pool)
     hosts = [host.strip() for host in environ.get("TRUSTED_HOSTS", "").split(",") if host.strip()]
     return create_app(context, trusted_hosts=hosts, proxies=int(environ.get("TRUSTED_PROXIES", "0")))

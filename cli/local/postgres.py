@@ -30,7 +30,7 @@ _SETTINGS = """\
 listen_addresses = '127.0.0.1'
 port = {port}
 unix_socket_directories = ''          # a socket's path may have 107 characters: a deep checkout has more
-max_connections = 80                  # web threads, workers, sweepers, migrations, a psql or two
+max_connections = 200                 # web threads, workers, sweepers, migrations, a psql or two
 password_encryption = 'scram-sha-256'
 timezone = 'UTC'
 log_timezone = 'UTC'
@@ -38,7 +38,7 @@ log_parameter_max_length = 0          # bound values are customers' words: they 
 log_parameter_max_length_on_error = 0
 log_lock_waits = on
 jit = off                             # every statement here is short: compiling it costs more than it saves
-max_wal_size = '2GB'                  # a bulk load would otherwise checkpoint again and again
+max_wal_size = '8GB'                  # each checkpoint makes the next write of each page a whole page of log
 shared_buffers = '{shared_buffers_mb}MB'
 idle_in_transaction_session_timeout = '5min'  # a forgotten transaction would hold back vacuum for ever
 {durability}

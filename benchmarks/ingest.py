@@ -242,7 +242,8 @@ _FILL = """
     INSERT INTO tenant.usage_records (
         organization_id, product_id, event_id, batch_id, batch_index, meter_id, quantity,
         occurred_at, properties, subscription_id, item_id, late, state, received_at)
-    SELECT i.organization_id, i.product_id, md5(%(batch)s::text || n)::uuid::text, %(batch)s, n, c.meter_id, 1 + n %% 9,
+    SELECT i.organization_id, i.product_id, md5(%(batch)s::text || n)::uuid::text, %(batch)s, n, c.meter_id,
+           1 + n %% 9,
            now() - interval '39 days' + n * interval '30 days' / %(count)s,
            '{"workflow": "intake-7", "region": "eu"}', i.subscription_id, i.id, false, 'waiting', now()
     FROM (SELECT *, row_number() OVER () - 1 AS place FROM tenant.subscription_items) i

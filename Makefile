@@ -26,8 +26,9 @@ demo: bootstrap ## Run a quarter of billing on real parts, in about two minutes,
 up: bootstrap ## Start everything with the demo's state and stay up until Ctrl-C
 	@$(RUN)/dunlin up
 
+# Three at once even on two cores: stories wait for processes much of their time.
 test: bootstrap ## Run all tests
-	@$(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(RUN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: bootstrap ## Lint, formatting, types, import contracts: what must be clean before a commit
 	@$(RUN)/ruff check .

@@ -1,45 +1,28 @@
 """TAX_RATE: everybody without a rate of their own pays it, from the first invoice to the last."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
 
-from cli.context import opened
-from cli.local.stack import LocalStack
-from cli.preparing import prepare
 from gateway import requests
 from models import work
-from models.migrate import upgrade
 from tasks import tax, webhooks
 from tasks.queue import run_job
-from tests.scenarios.conftest import PROCESSES
+from tests.scenarios.system import system
 from tests.scenarios.test_changes import changes
 from tests.scenarios.test_dashboard import Person
 from tests.scenarios.test_taxes import assigns, taxes
 from tests.scenarios.world import Customer, World
 
+_RATE = "7.5"
+
 
 @pytest.fixture(scope="module")
 def taxed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A system of its own, in which a tax is due by default."""
-    folder: Path = tmp_path_factory.mktemp("taxed") / "state"
-    yield from running(folder, PROCESSES)
-
-
-def running(folder: Path, processes: Sequence[str]) -> Iterator[World]:
-    stack = LocalStack(
-        folder, profile="test", fresh=True, processes=processes, environ={"TAX_RATE": "7.5"}, migrate=upgrade
-    )
-    with stack:
-        stack.wait_ready(90)
-        with opened(stack.environment) as context:
-            prepare(context, stack.environment)
-            world = World.of(stack, context)
-            yield world
-            world.admin.close()
-            world.product.close()
+    with system(tmp_path_factory.mktemp("taxed") / "state", TAX_RATE=_RATE) as world:
+        yield world
 
 
 def test_an_organization_without_a_rate_pays_the_default_on_all_its_invoices(taxed: World) -> None:
@@ -99,8 +82,8 @@ def test_what_stripe_finalized_by_another_rate_of_ours_is_taxed_by_that_rate(tax
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A system in which nobody works by themselves."""
-    folder: Path = tmp_path_factory.mktemp("idle") / "state"
-    yield from running(folder, ("web", "sandbox"))
+    with system(tmp_path_factory.mktemp("idle") / "state", ("web", "sandbox"), TAX_RATE=_RATE) as world:
+        yield world
 
 
 def works(world: World) -> None:

@@ -20,6 +20,7 @@ _PATIENCE_S = 180
 @contextmanager
 def system(folder: Path, processes: Sequence[str] = PROCESSES, **environ: str) -> Iterator[World]:
     """A running system for the length of the block; `environ` are its settings."""
+    environ = {"WEB_WORKERS": "1", **environ}  # a second web process has nothing to do here
     stack = LocalStack(
         folder, profile="test", fresh=True, processes=processes, environ=environ, migrate=upgrade
     )

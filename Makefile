@@ -1,6 +1,6 @@
 # Every target says what it does: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-webhooks bench-billing bench-api bench-indexes bench-backtest
+.PHONY: help bootstrap demo up test check verify format lock clean bench-ingest bench-webhooks bench-billing bench-api bench-indexes bench-accounts bench-backtest
 SHELL := /bin/sh
 PACKAGES := billing models gateway tasks worker web cli sandbox migrations benchmarks tests
 RUN := .venv/bin

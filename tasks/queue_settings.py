@@ -21,6 +21,8 @@ def configure(celery: Celery, redis_url: str) -> None:
         **_broker(),
         **_visibility_to_ops(),
     )
+    # Else a process that is set up for another broker goes on ringing at the first one.
+    celery.__dict__.pop("amqp", None)
 
 
 def _messages() -> dict[str, Any]:

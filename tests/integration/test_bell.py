@@ -4,9 +4,11 @@ import time
 from datetime import timedelta
 
 import pytest
+from celery import Celery
 
 from tasks import queue
 from tasks.queue import CeleryBell, Settled
+from tasks.queue_settings import configure
 from tests.servers import redis_url
 
 SOON = timedelta(seconds=0.3)
@@ -92,3 +94,11 @@ def test_jobs_that_are_done_together_are_rung_for_once_and_by_no_id(
     assert set(heard) == {("tests.deed", None)}
     assert 3 <= len(heard) <= 3 + took_s / 0.1, "at once, after a tenth of a second, and after the wait"
     assert bell.heard[-1][1] - asked_at >= SOON.total_seconds()
+
+
+def test_a_process_that_is_set_up_for_another_broker_rings_there() -> None:
+    application = Celery("another", set_as_current=False)
+    for port in (7001, 7002):
+        configure(application, f"redis://127.0.0.1:{port}/0")
+        with application.amqp.producer_pool.acquire(block=True) as producer:
+            assert f":{port}/" in producer.connection.as_uri()

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 from sqlalchemy.exc import OperationalError as DatabaseError
 
 from billing.errors import BillingError
@@ -341,13 +341,19 @@ class CeleryBell:
         self._ring(task, subject)
 
     def _ring(self, task: str, subject: str | None) -> None:
+        is_for_one = task in _use_cases and task not in _together
+        is_marked = False
         try:
-            is_for_one = task in _use_cases and task not in _together
-            if not is_for_one and not self._leave_mark(_name(task, subject)):
-                return
+            if not is_for_one:
+                is_marked = self._leave_mark(_name(task, subject))
+                if not is_marked:
+                    return
             celery.tasks[task].apply_async(args=() if subject is None else (subject,))
-        except (OperationalError, redis.RedisError, OSError) as error:
+        except (OperationalError, LimitExceeded, redis.RedisError, OSError) as error:
             log.warning("could not ring %s: %s; the sweep will", task, type(error).__name__)
+            if is_marked:
+                # A mark without a message would keep everybody else from ringing.
+                self.answered(_name(task, subject))
 
     def _leave_mark(self, name: str) -> bool:
         """Whether no other ring of this name is under way."""

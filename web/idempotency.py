@@ -21,8 +21,9 @@ from web.calls import Answer
 from web.problems import PROBLEM_TYPE, InvalidFields, kind_of, told
 
 MAX_KEY = 255
-# A process that died under a request leaves its claim: after this long a repeat may go on.
-ABANDONED_AFTER = timedelta(minutes=2)
+# A process that died under a request leaves its claim: after this long a repeat may go on. Should the first
+# one live after all, both do the same thing, one after the other. Shorter than a client's patience.
+ABANDONED_AFTER = timedelta(seconds=30)
 
 
 def check_key(key: str) -> str:

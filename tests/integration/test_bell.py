@@ -4,10 +4,13 @@ import time
 from datetime import timedelta
 
 import pytest
+import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from tasks import queue
-from tasks.queue import CeleryBell, Settled
+from tasks.composition import load_use_cases
+from tasks.queue import CeleryBell, Settled, celery
 from tasks.queue_settings import configure
 from tests.servers import redis_url
 
@@ -102,3 +105,17 @@ def test_a_process_that_is_set_up_for_another_broker_rings_there() -> None:
         configure(application, f"redis://127.0.0.1:{port}/0")
         with application.amqp.producer_pool.acquire(block=True) as producer:
             assert f":{port}/" in producer.connection.as_uri()
+
+
+def test_a_ring_that_could_not_be_sent_leaves_no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep all others from ringing."""
+
+    def is_away(**_: object) -> None:
+        raise OperationalError
+
+    load_use_cases()
+    url = f"{redis_url().rpartition('/')[0]}/13"
+    monkeypatch.setattr(celery.tasks["jobs.sweep"], "apply_async", is_away)
+    CeleryBell(url).ring("jobs.sweep")
+
+    assert redis.Redis.from_url(url).keys("*") == []

@@ -93,7 +93,7 @@ def _measure(stack: LocalStack, chosen: argparse.Namespace) -> int:
         limit = raw_limit(look, list(_batches(scene.slugs, chosen.events, chosen.batch)))
         good = _in_batches(scene, chosen, limit) and _singly(scene, chosen)
         for stored in chosen.stored:
-            _store(look, stored - _records(look))
+            _store(look, max(0, stored - _records(look)))
             good = good and _in_batches(scene, chosen, limit)
         return 0 if good else 1
 

@@ -163,7 +163,7 @@ class _Follower:
         made_at = theirs.created_at or self._unsaid(theirs)
         first, *later = self._steps(theirs, datetime.min.replace(tzinfo=made_at.tzinfo))
         at = self._clamped(first.at if first.charge else made_at, self.subscription.started_at)
-        sold = self._sold(first.price_id, None)
+        sold = self._sold(first, None)
         if sold is None:
             return
         plan, price = sold
@@ -180,7 +180,7 @@ class _Follower:
 
     def _change(self, item: SubscriptionItem, step: _Step) -> SubscriptionItem | None:
         """End the stretch that was, and begin the next. None for terms that we cannot bill."""
-        sold = self._sold(step.price_id, item.product_id)
+        sold = self._sold(step, item.product_id)
         if sold is None:
             return None
         plan, price = sold
@@ -221,16 +221,19 @@ class _Follower:
             debited_until_at=charge.period_end_at if charge else None,
         )
 
-    def _sold(self, stripe_price_id: str, instead_of: UUID | None) -> tuple[ProductPlan, PlanPrice] | None:
-        """What a price sells, when this subscription can have it; `instead_of` is the product that it has."""
-        sold = change_queries.plan_by_stripe_price(self.unit.session, stripe_price_id)
+    def _sold(self, step: _Step, instead_of: UUID | None) -> tuple[ProductPlan, PlanPrice] | None:
+        """What terms sell, when this subscription can have them; `instead_of` is the product that it has."""
+        sold = change_queries.plan_by_stripe_price(self.unit.session, step.price_id)
         terms = (self.subscription.currency, self.subscription.interval)
         if sold is None or (sold[1].currency, sold[1].interval) != terms:
-            log.error("price %s at Stripe is none that this subscription can have", stripe_price_id)
+            log.error("price %s at Stripe is none that this subscription can have", step.price_id)
+            return None
+        if step.quantity != 1 and sold[0].base_charge != "per_seat":
+            log.error("price %s at Stripe has no seats, and quantity %d", step.price_id, step.quantity)
             return None
         held = billing_queries.held_products(self.unit.session, self.unit.organization.id)
         if sold[0].product_id != instead_of and sold[0].product_id in held:
-            log.error("price %s at Stripe is of a product that is billed already", stripe_price_id)
+            log.error("price %s at Stripe is of a product that is billed already", step.price_id)
             return None
         return sold
 

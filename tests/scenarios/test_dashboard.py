@@ -299,6 +299,24 @@ def test_collection_that_a_person_paused_is_not_made_by_us(world: World) -> None
     assert flo.charges == [("succeeded", 35_00)]
 
 
+def test_a_quantity_of_a_plan_without_seats_is_not_followed_and_nobody_is_charged_twice_its_price(
+    world: World,
+) -> None:
+    fay = world.on("2026-04-01", "fay")
+    fay.card()
+    fay.subscribes("autoflow-starter")
+    fay.lives_until("2026-04-16")
+    person = Person(fay)
+
+    person.changes({"id": person.item(), "quantity": 2})
+    fay.lives_until("2026-05-02")
+
+    assert live(fay) == [("autoflow-starter", 1, "2026-04-01")]
+    (reason,) = parked(fay)
+    assert "our total is" in reason
+    assert fay.charges == [("succeeded", 35_00)]
+
+
 def test_a_price_of_another_rhythm_is_not_followed_and_stripe_collects_nothing_by_itself(
     world: World,
 ) -> None:

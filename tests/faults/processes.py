@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 
@@ -37,13 +37,13 @@ def all_processes() -> dict[int, Seen]:
     return seen
 
 
-def descendants(root: int) -> set[Seen]:
-    """Every process below `root`, however deep."""
+def descendants(root: int, but: Collection[Seen] = ()) -> set[Seen]:
+    """Every process below `root`, however deep; `but` some, with whatever they begin."""
     processes = all_processes()
     found: set[Seen] = set()
     parents = {root}
     while parents:
-        children = {seen for seen in processes.values() if seen.parent in parents} - found
+        children = {seen for seen in processes.values() if seen.parent in parents}.difference(found, but)
         found |= children
         parents = {seen.pid for seen in children}
     return found

@@ -86,7 +86,7 @@ def test_a_process_that_dies_at_the_start_fails_it_with_its_last_words(
     with pytest.raises(ServiceDied, match="beat ended with exit code 1") as failure:
         start_and_wait(stack_of(project), 20)
     assert str(failure.value).endswith("no schedule here")
-    assert descendants(os.getpid()) <= already
+    assert descendants(os.getpid(), but=already) == set()
 
 
 def test_a_process_that_is_never_ready_fails_it_with_its_last_answer(
@@ -95,7 +95,7 @@ def test_a_process_that_is_never_ready_fails_it_with_its_last_answer(
     (project / "web.py").write_text(_WEB.replace("send_response(200)", "send_response(503)"))
     with pytest.raises(StackError, match=r"web was not ready after .*HTTP 503"):
         start_and_wait(stack_of(project), 1.5)
-    assert descendants(os.getpid()) <= already
+    assert descendants(os.getpid(), but=already) == set()
 
 
 def test_a_failed_migration_stops_what_had_started(project: Path, already: set[Seen]) -> None:
@@ -107,14 +107,14 @@ def test_a_failed_migration_stops_what_had_started(project: Path, already: set[S
     stack.migrate = refuse
     with pytest.raises(psycopg.errors.DivisionByZero), stack:
         pass
-    assert descendants(os.getpid()) <= already
+    assert descendants(os.getpid(), but=already) == set()
 
 
 def test_a_program_that_does_not_exist_is_named(project: Path, already: set[Seen]) -> None:
     (project / "Procfile").write_text("web: no-such-program\n")
     with pytest.raises(StackError, match="`no-such-program`"), stack_of(project):
         pass
-    assert descendants(os.getpid()) <= already
+    assert descendants(os.getpid(), but=already) == set()
 
 
 def test_taken_ports_are_replaced_and_told(project: Path) -> None:

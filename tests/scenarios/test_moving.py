@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner
 
-from cli.demo.api import ApiRefusal
+from cli.demo.api import ApiRefusal, patiently
 from cli.main import main
 from tasks import catalog
 from tasks.stripe_catalog import sync
@@ -85,7 +85,8 @@ def test_subscribers_move_at_their_periods_end_and_only_once(world: World, sky: 
         (ann.slug, 60_00, 90_00),
         (bob.slug, 20_00, 30_00),
     ]
-    assert sky.moves(sky.plan, to=2)["begun"] == 2
+    # Who is busy for a moment is refused, and moved by a repeat.
+    assert patiently(lambda: sky.moves(sky.plan, to=2)["begun"], lambda begun: begun == 2, 60) == 2
     sky.moves(sky.plan)  # what is under way is found, not begun again
     ann.rests()
     bob.rests()

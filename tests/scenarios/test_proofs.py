@@ -92,6 +92,8 @@ def test_what_a_person_changes_at_stripe_is_found(world: World) -> None:
     run = reconcile(world.context, [ida.id])
     assert sorted(each["sentence"] for each in run.differences) == [
         f"invoice {foreign['id']} is at Stripe, but not here",
+        # The plan has no seats: its quantity is not followed.
+        f"subscription item {item['id']}: quantity is 1 here and 3 at Stripe",
     ]
 
 

@@ -29,8 +29,9 @@ class Seen:
     facts: InvoiceFacts
 
 
-def adopt_told(context: Context, events: Sequence[WebhookEvent]) -> list[WebhookEvent]:
-    """Adopt the drafts that `invoice.created` tells of. Returns the events that need nothing more.
+def adopt_told(context: Context, events: Sequence[WebhookEvent]) -> list[tuple[WebhookEvent, UUID]]:
+    """Adopt the drafts that `invoice.created` tells of. Returns the events that need nothing more, each
+    with its organization.
 
     By the event's own word: what a draft was made for never changes, and what became of it since is the
     subject of other events, and seen before anything is done with it.
@@ -53,7 +54,8 @@ def adopt_told(context: Context, events: Sequence[WebhookEvent]) -> list[Webhook
             if owners.get(str(event.customer_id)) in free
         ]
         adopted = adopt(context, seen) if seen else {}
-    return [told[stripe_id][0] for stripe_id in adopted]
+        by_draft = {each.facts.id: each.organization_id for each in seen}
+    return [(told[stripe_id][0], by_draft[stripe_id]) for stripe_id in adopted]
 
 
 def adopt(context: Context, seen: Sequence[Seen]) -> dict[str, UUID]:

@@ -117,16 +117,15 @@ def _adopted_first(context: Context, claimed: Sequence[WebhookEvent]) -> Sequenc
         # One that cannot be read must not keep the others: alone it goes to its own customer.
         log.exception("drafts could not be adopted together")
         return claimed
-    if adopted:
-        _settle(context, adopted)
+    done = [event for event, _ in adopted]
+    if done:
+        _settle(context, done)
         with context.database.system() as session:
-            customers = {str(event.customer_id) for event in adopted}
-            owners = organization_queries.ids_by_customers(session, customers)
-            clock_ids = clock_queries.clocks_of(session, list(owners.values()))
+            clock_ids = clock_queries.clocks_of(session, [organization_id for _, organization_id in adopted])
         for clock_id in clock_ids:
             context.bell.ring("clocks.step", str(clock_id))
-    done = {event.id for event in adopted}
-    return [event for event in claimed if event.id not in done]
+    settled = {event.id for event in done}
+    return [event for event in claimed if event.id not in settled]
 
 
 def _by_customer(context: Context, claimed: Sequence[WebhookEvent]) -> dict[str | None, list[WebhookEvent]]:

@@ -1,7 +1,8 @@
 """Subscriptions whose month has just ended, of every kind that a seed makes, each with Stripe's draft."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,7 +20,7 @@ from models.invoices import Invoice
 from models.organizations import Organization, TaxRate
 from models.subscriptions import ProductSubscription, SubscriptionItem
 from models.usage import UsageRecord
-from tasks.context import Context
+from tasks.context import Context, TenantUnit
 from tasks.rating_together import Draft
 from tests.integration.databases import TestDatabase
 from tests.property.histories import END, START, History, random_history
@@ -224,6 +225,18 @@ class MonthEnd:
         self._session.add(invoice)
         self._session.flush()
         return Draft(subscription.organization_id, invoice.id, stripes_draft(invoice, subscription))
+
+
+class _TakenBack(Exception):
+    """Ends a transaction that only shows what would be."""
+
+
+@contextmanager
+def taken_back(context: Context, organization_id: UUID) -> Iterator[TenantUnit]:
+    """A tenant transaction that writes as any other, and of which nothing stays."""
+    with suppress(_TakenBack), context.tenant(organization_id) as unit:
+        yield unit
+        raise _TakenBack
 
 
 def stripes_draft(invoice: Invoice, subscription: ProductSubscription) -> InvoiceFacts:

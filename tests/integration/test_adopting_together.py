@@ -1,7 +1,6 @@
 """Many drafts of Stripe's adopted in one transaction: every row is as if each had been adopted alone."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -16,7 +15,7 @@ from tasks.adopting_together import Seen
 from tasks.context import Context
 from tasks.rating_together import Draft
 from tests.integration.databases import TestDatabase, fresh_database, offline_context
-from tests.integration.month_end import NOW, made, stored, written
+from tests.integration.month_end import NOW, made, stored, taken_back, written
 from tests.property.histories import END
 
 
@@ -31,10 +30,6 @@ def context(database: TestDatabase) -> Iterator[Context]:
     database.empty()
     with offline_context(database, wall=NOW) as opened:
         yield opened
-
-
-class _TakenBack(Exception):
-    """Ends a transaction that only shows what would be."""
 
 
 def unknown(database: TestDatabase, seeds: Sequence[int]) -> list[Draft]:
@@ -60,15 +55,13 @@ def shown(rows: dict[str, list[Any]]) -> tuple[list[Any], list[Any]]:
 
 
 def adopted_alone(context: Context, draft: Draft) -> tuple[list[Any], list[Any]]:
-    rows: dict[str, list[Any]] = {}
-    with suppress(_TakenBack), context.tenant(draft.organization_id) as unit:
+    with taken_back(context, draft.organization_id) as unit:
         name = str(draft.facts.subscription_id)
         subscription = billing_queries.subscription_by_stripe_id(unit.session, draft.organization_id, name)
         assert subscription is not None
         mirroring.adopt_cycle(unit, subscription, draft.facts)
         unit.session.flush()
         rows = written(unit.session, draft.organization_id)
-        raise _TakenBack
     return shown(rows)
 
 

@@ -1,7 +1,6 @@
 """Many invoices numbered and sealed in one transaction: every row is as if each had been finished alone."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from tasks.finishing_together import Final
 from tasks.rating_together import Draft
 from tasks.settings import MailServer
 from tests.integration.databases import TestDatabase, fresh_database, offline_context
-from tests.integration.month_end import NOW, MonthEnd, finalized, made, stored, written
+from tests.integration.month_end import NOW, MonthEnd, finalized, made, stored, taken_back, written
 from tests.property.histories import random_history
 
 
@@ -35,21 +34,14 @@ def context(database: TestDatabase) -> Iterator[Context]:
         yield opened
 
 
-class _TakenBack(Exception):
-    """Ends a transaction that only shows what would be."""
-
-
 def finished_alone(context: Context, draft: Draft) -> dict[str, list[Any]]:
     """The rows that an organization would have, had its draft been rated and finished alone."""
-    rows: dict[str, list[Any]] = {}
-    with suppress(_TakenBack), context.tenant(draft.organization_id) as unit:
+    with taken_back(context, draft.organization_id) as unit:
         invoice = invoice_rows.find(unit, draft.invoice_id)
         drafting.rate_draft(unit, invoice, draft.facts)
         invoice.pushed_at = unit.now
         finishing.finish(unit, invoice, finalized(draft.facts, invoice), [])
-        rows = written(unit.session, draft.organization_id)
-        raise _TakenBack
-    return rows
+        return written(unit.session, draft.organization_id)
 
 
 def rated(context: Context, drafts: list[Draft]) -> list[Final]:

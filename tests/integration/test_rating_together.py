@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from tasks import drafting, invoice_rows, rating_together
 from tasks.context import Context
 from tasks.rating_together import Draft
 from tests.integration.databases import TestDatabase, fresh_database, offline_context
-from tests.integration.month_end import NOW, made, stored, written
+from tests.integration.month_end import NOW, made, stored, taken_back, written
 
 USUAL = ("sum", "count")
 
@@ -33,18 +32,11 @@ def context(database: TestDatabase) -> Iterator[Context]:
         yield created
 
 
-class _TakenBack(Exception):
-    """Ends a transaction that only shows what would be."""
-
-
 def rated_alone(context: Context, draft: Draft) -> dict[str, list[Any]]:
     """The rows that an organization would have, had its draft been rated alone."""
-    rows: dict[str, list[Any]] = {}
-    with suppress(_TakenBack), context.tenant(draft.organization_id) as unit:
+    with taken_back(context, draft.organization_id) as unit:
         drafting.rate_draft(unit, invoice_rows.find(unit, draft.invoice_id), draft.facts)
-        rows = written(unit.session, draft.organization_id)
-        raise _TakenBack
-    return rows
+        return written(unit.session, draft.organization_id)
 
 
 @pytest.mark.parametrize("aggregation", USUAL)
